@@ -1,0 +1,68 @@
+// A file opened for direct I/O where the file system allows it.
+#pragma once
+
+#include <cstdint>
+#include <memory>
+#include <string>
+
+#include "aio/base/status.h"
+
+namespace strata::aio {
+
+enum class FileAccess { kReadOnly, kReadWrite };
+enum class FileCreate { kMustExist, kCreateNew, kCreateOrOpen };
+
+struct FileOptions {
+  FileAccess access = FileAccess::kReadOnly;
+  FileCreate create = FileCreate::kMustExist;
+  // Go past the page cache. Where the file system refuses O_DIRECT (some tmpfs), the file works
+  // through the page cache, direct() is false, and a line in the log says so once per file system.
+  bool direct = true;
+};
+
+// Thread-safe after Open. Move-only; closes its descriptor.
+class File {
+ public:
+  static Result<File> Open(const std::string& path, const FileOptions& options);
+
+  File(File&&) noexcept;
+  File& operator=(File&&) noexcept;
+  ~File();
+
+  int fd() const { return fd_; }
+  const std::string& path() const { return path_; }
+  bool direct() const { return direct_; }
+
+  // What offsets, lengths (and memory addresses) must be multiples of, from statx(STATX_DIOALIGN);
+  // 1 when the file goes through the page cache.
+  uint64_t offset_alignment_bytes() const { return offset_alignment_bytes_; }
+  uint64_t memory_alignment_bytes() const { return memory_alignment_bytes_; }
+
+  Result<uint64_t> SizeBytes() const;
+
+  // Gives the file exactly this size with its blocks allocated (fallocate, or written zeros where
+  // that is not supported), so that ENOSPC comes now. Existing content stays.
+  Status Preallocate(uint64_t size_bytes);
+
+  // fdatasync. A failure is final: the kernel may have dropped the dirty pages, so a retry that
+  // succeeds proves nothing.
+  Status SyncData();
+
+ private:
+  File(int fd, std::string path) : fd_(fd), path_(std::move(path)) {}
+
+  int fd_ = -1;
+  std::string path_;
+  bool direct_ = false;
+  uint64_t offset_alignment_bytes_ = 1;
+  uint64_t memory_alignment_bytes_ = 1;
+};
+
+// Writes `content` to a temporary name beside `path`, fsyncs it, renames it over `path` and fsyncs
+// the directory: afterwards the file is whole, or as before. Buffered; for small files.
+Status WriteFileAtomically(const std::string& path, std::string_view content);
+
+// The whole of a small file. More than `limit_bytes` is an error.
+Result<std::string> ReadSmallFile(const std::string& path, uint64_t limit_bytes);
+
+}  // namespace strata::aio

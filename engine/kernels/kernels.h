@@ -1,0 +1,123 @@
+// The small set of operations that the models are written in.
+//
+// Two implementations: the host's cores (cpu_kernels.h) and, later, CUDA. All work on memory of
+// their device, take the stream they run on, keep no state between calls, allocate nothing (what
+// they need comes as workspace), and give the same bits for the same arguments whatever the number
+// of threads: work is cut into tiles by shape alone, and reductions have a fixed order.
+//
+// Matrices are row-major; a row is `stride` elements from the next. "accumulate" means += into the
+// output. Element formats: fp32 and bf16 for activations and weights, fp32 for weight gradients;
+// sums are in fp32 (statistics in fp64 where said).
+#pragma once
+
+#include <cstddef>
+#include <cstdint>
+#include <memory>
+#include <span>
+
+#include "aio/base/status.h"
+#include "engine/kernels/dtype.h"
+#include "tiering/device.h"
+
+namespace strata::engine {
+
+struct Matrix {
+  std::byte* data = nullptr;
+  DType dtype = DType::kF32;
+  size_t rows = 0;
+  size_t cols = 0;
+  size_t stride = 0;  // elements
+
+  size_t size_bytes() const { return rows * stride * SizeOf(dtype); }
+};
+// A dense matrix on `data`.
+inline Matrix DenseMatrix(std::byte* data, DType dtype, size_t rows, size_t cols) {
+  return {data, dtype, rows, cols, cols};
+}
+
+enum class Transpose : uint8_t { kNo, kYes };
+enum class Output : uint8_t { kOverwrite, kAccumulate };
+
+// Causal attention over packed rows: token t of sequence b is row b * seq_len + t. q and out have
+// num_heads * head_dim columns, k and v num_kv_heads * head_dim; query head h reads key-value head
+// h / (num_heads / num_kv_heads). Scores are scaled by 1 / sqrt(head_dim).
+struct AttentionShape {
+  size_t batch = 0;
+  size_t seq_len = 0;
+  size_t num_heads = 0;
+  size_t num_kv_heads = 0;
+  size_t head_dim = 0;
+};
+
+class Kernels {
+ public:
+  using Stream = tiering::StreamContext;
+  virtual ~Kernels() = default;
+
+  // out = op(a) * op(b), or += . a and b have one dtype (fp32 or bf16), out is fp32 or bf16 (bf16
+  // only to overwrite). Products are summed in fp32 and rounded once.
+  virtual Status MatMul(const Stream& stream, const Matrix& a, Transpose transpose_a,
+                        const Matrix& b, Transpose transpose_b, const Matrix& out,
+                        Output output) = 0;
+
+  // y = x / sqrt(mean(x^2) + eps) * weight, row by row (Zhang & Sennrich 2019). x and y have one
+  // dtype, weight [cols] too. Statistics in fp32.
+  virtual Status RmsNormForward(const Stream& stream, const Matrix& x, const std::byte* weight,
+                                float eps, const Matrix& y) = 0;
+  // dx += d(loss)/dx for the dy given; weight_gradient (fp32 [cols]) += . The row order of the sum
+  // into weight_gradient is fixed.
+  virtual Status RmsNormBackward(const Stream& stream, const Matrix& x, const std::byte* weight,
+                                 float eps, const Matrix& dy, const Matrix& dx,
+                                 float* weight_gradient) = 0;
+
+  // Rotates pairs (i, i + head_dim / 2) of each head in place (Su et al. 2021, the half-split
+  // layout of Hugging Face's Llama) by angle position * inverse_frequency[i]; position is
+  // row % seq_len. direction +1 rotates, -1 undoes (the backward). inverse_frequency is fp32
+  // [head_dim / 2] in host memory.
+  virtual Status Rope(const Stream& stream, const Matrix& x, size_t seq_len, size_t head_dim,
+                      std::span<const float> inverse_frequency, float attention_factor,
+                      int direction) = 0;
+
+  // Softmax attention without seq x seq in memory: tiles of keys with a running maximum (Dao et
+  // al. 2022). log_sum_exp: fp32 [num_heads, rows], what the backward needs.
+  virtual size_t AttentionWorkspaceBytes(const AttentionShape& shape, DType dtype) const = 0;
+  virtual Status AttentionForward(const Stream& stream, const AttentionShape& shape,
+                                  const Matrix& q, const Matrix& k, const Matrix& v,
+                                  const Matrix& out, float* log_sum_exp,
+                                  std::span<std::byte> workspace) = 0;
+  // Overwrites dq, dk, dv (dtype of q).
+  virtual Status AttentionBackward(const Stream& stream, const AttentionShape& shape,
+                                   const Matrix& q, const Matrix& k, const Matrix& v,
+                                   const Matrix& out, const float* log_sum_exp, const Matrix& dout,
+                                   const Matrix& dq, const Matrix& dk, const Matrix& dv,
+                                   std::span<std::byte> workspace) = 0;
+
+  // out = silu(gate) * up (Shazeer 2020).
+  virtual Status SwiGluForward(const Stream& stream, const Matrix& gate, const Matrix& up,
+                               const Matrix& out) = 0;
+  // dgate and dup may be gate and up themselves (in place).
+  virtual Status SwiGluBackward(const Stream& stream, const Matrix& gate, const Matrix& up,
+                                const Matrix& dout, const Matrix& dgate, const Matrix& dup) = 0;
+
+  // Of fp32 logits [rows, vocab]: *loss_sum (fp64, one number in device memory) += sum over rows of
+  // -log softmax(logits)[target], and dlogits = (softmax - onehot) * gradient_scale (fp32 or bf16;
+  // may be the logits' own memory if fp32). A negative target is not counted and has zero gradient.
+  virtual Status CrossEntropy(const Stream& stream, const Matrix& logits,
+                              std::span<const int32_t> targets, float gradient_scale,
+                              const Matrix& dlogits, double* loss_sum) = 0;
+
+  // out[row] = table[ids[row]]. ids in device memory, each < table.rows.
+  virtual Status EmbeddingForward(const Stream& stream, const Matrix& table,
+                                  std::span<const int32_t> ids, const Matrix& out) = 0;
+  // table_gradient (fp32) [ids[row]] += dout[row], rows in ascending order.
+  virtual Status EmbeddingBackward(const Stream& stream, std::span<const int32_t> ids,
+                                   const Matrix& dout, const Matrix& table_gradient) = 0;
+
+  // out = a + b, element by element; out may be a or b. One dtype.
+  virtual Status Add(const Stream& stream, const Matrix& a, const Matrix& b, const Matrix& out) = 0;
+  // Converts between fp32 and bf16, or copies.
+  virtual Status Cast(const Stream& stream, const Matrix& from, const Matrix& to) = 0;
+  virtual Status Zero(const Stream& stream, std::span<std::byte> bytes) = 0;
+};
+
+}  // namespace strata::engine

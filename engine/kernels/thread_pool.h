@@ -1,0 +1,40 @@
+// A fixed set of threads for cutting one operation into tiles.
+//
+// Tiles are handed out one by one, so a thread that the machine takes away delays one tile, not a
+// share of the work. What a tile computes must not depend on who runs it or how many threads there
+// are; then neither do the bits.
+#pragma once
+
+#include <cstddef>
+#include <cstdint>
+#include <memory>
+#include <type_traits>
+
+namespace strata::engine {
+
+// One caller at a time; the caller works along. Give each lane a pool of its own.
+class ThreadPool {
+ public:
+  // `num_threads` counts the caller: 1 starts no thread.
+  explicit ThreadPool(uint32_t num_threads);
+  ~ThreadPool();
+
+  uint32_t num_threads() const;
+
+  // Calls tile(i) for each i < num_tiles once, on any thread in any order, and returns when all
+  // are done.
+  template <typename Tile>
+  void ParallelFor(size_t num_tiles, Tile&& tile) {
+    using Function = std::remove_reference_t<Tile>;
+    Run(
+        num_tiles, [](void* context, size_t i) { (*static_cast<Function*>(context))(i); }, &tile);
+  }
+
+ private:
+  void Run(size_t num_tiles, void (*tile)(void* context, size_t i), void* context);
+
+  struct State;
+  std::unique_ptr<State> state_;
+};
+
+}  // namespace strata::engine

@@ -1,0 +1,77 @@
+// Adam (Kingma & Ba 2015) and AdamW (Loshchilov & Hutter 2019): one fused pass per element.
+//
+// Each element's result depends on that element and the scalars alone, so how a tensor is sliced,
+// which thread or instruction set updates it, never shows in the bits.
+#pragma once
+
+#include <cstdint>
+#include <span>
+#include <string_view>
+
+#include "engine/kernels/dtype.h"
+#include "engine/kernels/thread_pool.h"
+
+namespace strata::engine {
+
+enum class AdamMode : uint8_t {
+  kAdamW,  // decoupled: p -= lr * weight_decay * p
+  kAdam,   // L2: g += weight_decay * p
+};
+
+struct AdamHyperparameters {
+  AdamMode mode = AdamMode::kAdamW;
+  float beta1 = 0.9f;
+  float beta2 = 0.999f;
+  float eps = 1e-8f;
+  float weight_decay = 0.01f;
+};
+
+// What one step shares over all elements, computed once in fp64 (torch.optim.AdamW's formulae):
+// p = p * decay_factor - step_size * m / (sqrt(v) / sqrt(1 - beta2^t) + eps).
+struct AdamScalars {
+  AdamMode mode = AdamMode::kAdamW;
+  float gradient_scale = 1;  // multiplies the gradient first: clip coefficient, unscale
+  float beta1 = 0, one_minus_beta1 = 0;
+  float beta2 = 0, one_minus_beta2 = 0;
+  float eps = 0;
+  float step_size = 0;       // lr / (1 - beta1^t)
+  float inv_sqrt_bias2 = 0;  // 1 / sqrt(1 - beta2^t)
+  float decay_factor = 1;    // AdamW: 1 - lr * weight_decay
+  float l2 = 0;              // Adam: weight_decay
+};
+// t counts from 1.
+AdamScalars MakeAdamScalars(const AdamHyperparameters& hyper, double lr, uint64_t t,
+                            double gradient_scale);
+
+// Slices of one length n. gradient and weight hold n elements of their dtype; weight (the copy the
+// model computes with) may be null, when the master itself is that copy (precision fp32).
+struct AdamSlices {
+  float* master = nullptr;
+  float* m = nullptr;
+  float* v = nullptr;
+  const std::byte* gradient = nullptr;
+  DType gradient_dtype = DType::kF32;
+  std::byte* weight = nullptr;  // bf16
+  uint64_t num_elements = 0;
+};
+
+// Updates in place, on the pool's threads, with the best instruction set of this machine.
+void AdamStep(const AdamScalars& scalars, const AdamSlices& slices, ThreadPool& pool);
+
+// The sum of squares of n gradients in fp64, in a fixed order of fixed-size pieces; not finite if
+// any element is not.
+double SumOfSquares(const std::byte* gradient, DType dtype, uint64_t num_elements,
+                    ThreadPool& pool);
+
+// The factor that brings a gradient of this norm to at most max_norm
+// (torch.nn.utils.clip_grad_norm_: min(1, max_norm / (norm + 1e-6))); 1 when max_norm is 0 (no
+// clipping).
+double ClipCoefficient(double norm, double max_norm);
+
+// Instruction sets this build has and this machine runs, worst first: "baseline", "avx2", "avx512".
+std::span<const std::string_view> AdamInstructionSets();
+// As AdamStep, by name, on the calling thread; for tests and benches.
+void AdamStepWith(std::string_view instruction_set, const AdamScalars& scalars,
+                  const AdamSlices& slices);
+
+}  // namespace strata::engine

@@ -1,0 +1,146 @@
+// Named runs of bytes on NVMe, in generations that are whole or not there.
+//
+// A write never touches the last committed version of anything: it goes to a free extent, and the
+// block's live version is the new one once the write is done. Commit() makes the set of live
+// versions durable together, as a generation: flush data, write the manifest to a temporary name,
+// fsync, rename, fsync the directory. Until then a crash goes back to the generation before, and
+// Rollback() does the same without a crash. An extent is free again when no valid generation and
+// no live block needs it.
+//
+// Files: DIRECTORY/strata-RUN_ID/rank-R.blocks (one per directory, full size from the start,
+// initialised once), manifest-GENERATION (first directory), lock (first directory).
+#pragma once
+
+#include <cstddef>
+#include <cstdint>
+#include <functional>
+#include <memory>
+#include <optional>
+#include <span>
+#include <string>
+#include <vector>
+
+#include "aio/base/status.h"
+#include "aio/io_engine.h"
+
+namespace strata::tiering {
+
+// A block's number in its store: 0, 1, 2... in order of Declare().
+enum class StoreBlock : uint32_t {};
+
+enum class Verify { kAlways, kSampled, kOff };  // checksums on read; sampled: one read in 16
+
+// Whether a block is part of a generation, or scratch that ends with the step.
+enum class Durability { kDurable, kScratch };
+
+struct BlockDescription {
+  std::string name;
+  uint64_t size_bytes = 0;
+  Durability durability = Durability::kDurable;
+};
+
+struct BlockStoreOptions {
+  std::vector<std::string> directories;  // one or more, striped; must exist
+  std::string run_id;
+  uint32_t rank = 0;
+  uint64_t capacity_bytes = 0;  // over all directories, rounded up; fixed for the store's life
+  Verify verify = Verify::kAlways;
+  // Told how many bytes of the file are initialised so far; for a progress line.
+  std::function<void(uint64_t done_bytes, uint64_t total_bytes)> on_initialise;
+};
+
+struct Generation {
+  uint64_t number = 0;   // 1 is the first; numbers only grow
+  std::string metadata;  // the engine's own record: step, data position, ...
+  bool pinned = false;   // a kept checkpoint
+};
+
+struct StoreCounters {
+  uint64_t bytes_read = 0;  // block contents, padded to the slot alignment
+  uint64_t bytes_written = 0;
+  uint64_t manifest_bytes = 0;
+  uint64_t commits = 0;
+  uint64_t live_bytes = 0;  // extents held by live versions and generations
+  uint64_t peak_bytes = 0;
+};
+
+// One read or write under way. Move-only; dropped early, it waits.
+class StoreTicket {
+ public:
+  class Operation;
+  StoreTicket();
+  explicit StoreTicket(std::unique_ptr<Operation> operation);
+  StoreTicket(StoreTicket&&) noexcept;
+  StoreTicket& operator=(StoreTicket&&) noexcept;
+  ~StoreTicket();
+
+  bool valid() const { return operation_ != nullptr; }
+  bool ready() const;
+  // Blocks until it is over. Of a read: verifies the checksum, on the calling thread; a mismatch
+  // is kDataLoss and names block, generation, file and extent. Of a write: makes the new version
+  // the live one. Must be called for a write to count.
+  Status Finish();
+
+ private:
+  std::unique_ptr<Operation> operation_;
+};
+
+// Thread-safe: reads, writes and Finish() may come from several threads, but not two operations on
+// one block at once (CHECKed), and Commit/Rollback/Release only when nothing is in flight
+// (CHECKed).
+class BlockStore {
+ public:
+  // Creates the store: kAlreadyExists when the run id has one, kFailedPrecondition when another
+  // process holds the lock (names its pid), kResourceExhausted when the space is not there (says
+  // how much is missing). Leftovers of a job that died before its first commit are removed.
+  // Nothing stays behind on failure. `engine` outlives the store.
+  static Result<std::unique_ptr<BlockStore>> Create(const BlockStoreOptions& options,
+                                                    std::vector<BlockDescription> blocks,
+                                                    aio::IoEngine* engine);
+  // Opens an existing store at its newest valid generation (or the one asked for). Blocks are
+  // matched by name: one that is missing from the generation, or has another size, is
+  // kFailedPrecondition naming it. A torn or damaged manifest is skipped with a warning in favour
+  // of the one before; none left is kNotFound.
+  static Result<std::unique_ptr<BlockStore>> Open(const BlockStoreOptions& options,
+                                                  std::vector<BlockDescription> blocks,
+                                                  aio::IoEngine* engine,
+                                                  std::optional<uint64_t> generation = {});
+  // Read-only look at what is there, without lock and blocks; for export and listing.
+  static Result<std::vector<Generation>> List(const std::vector<std::string>& directories,
+                                              const std::string& run_id, uint32_t rank);
+  virtual ~BlockStore() = default;
+
+  // Reads the live version. `into` is at least the block's size rounded up to 4096, address
+  // likewise aligned. kNotFound at Finish() when the block was never written.
+  virtual StoreTicket StartRead(StoreBlock block, std::span<std::byte> into,
+                                aio::IoDone done = {}) = 0;
+  // Writes a new version; hashes on the calling thread before it returns. The padding up to 4096
+  // is written with whatever stands there and is not part of the checksum.
+  virtual StoreTicket StartWrite(StoreBlock block, std::span<const std::byte> from,
+                                 aio::IoDone done = {}) = 0;
+  // Part of a live version: offset and length multiples of 4096 (the end may be the rounded-up
+  // block size). No checksum. For export.
+  virtual Status ReadRange(StoreBlock block, uint64_t offset_bytes, std::span<std::byte> into) = 0;
+
+  // Forgets a scratch block's version and frees its extent at once.
+  virtual void Discard(StoreBlock block) = 0;
+  virtual bool HasVersion(StoreBlock block) const = 0;
+
+  // Makes the live durable versions a generation. Pinned generations stay until Release(); the
+  // newest unpinned one stays until the next commit is valid. Returns its number.
+  virtual Result<uint64_t> Commit(std::string metadata, bool pin) = 0;
+  // Forgets everything since the last commit.
+  virtual void Rollback() = 0;
+  // Unpins; the extents are free once no valid generation needs them.
+  virtual Status Release(uint64_t generation) = 0;
+
+  virtual const std::vector<Generation>& generations() const = 0;  // valid ones, oldest first
+  virtual StoreCounters counters() const = 0;
+  virtual uint64_t capacity_bytes() const = 0;
+};
+
+// Bytes of file that `blocks` need with `num_generations` kept (the live and the one being written
+// are two), padding included. What a planner asks for and Create() takes.
+uint64_t StoreCapacityBytes(const std::vector<BlockDescription>& blocks, uint32_t num_generations);
+
+}  // namespace strata::tiering

@@ -1,0 +1,47 @@
+// The machine as hwloc sees it: NUMA nodes, cores, and who is near whom.
+#pragma once
+
+#include <cstdint>
+#include <memory>
+#include <string>
+#include <vector>
+
+#include "aio/base/status.h"
+
+namespace strata::tiering {
+
+struct NumaNode {
+  uint32_t index = 0;
+  std::vector<uint32_t> cores;  // logical indices of its cores
+  std::vector<uint32_t> cpus;   // OS indices of its hardware threads
+};
+
+// Thread-compatible.
+class Topology {
+ public:
+  static Result<Topology> Detect();
+  // hwloc's synthetic syntax: "pack:2 numa:1 core:4 pu:2". Binding on it is decided, not done.
+  static Result<Topology> Synthetic(const std::string& description);
+
+  Topology(Topology&&) noexcept;
+  Topology& operator=(Topology&&) noexcept;
+  ~Topology();
+
+  const std::vector<NumaNode>& numa_nodes() const;
+  uint32_t num_cores() const;
+  uint32_t num_cpus() const;
+  bool is_synthetic() const;
+  // The block devices (drives) below a path's file system and the NUMA node each is near, where
+  // sysfs tells: "vda (node 0)".
+  std::string Describe() const;
+
+  // Binds the calling thread to a node's hardware threads; a no-op on a synthetic topology.
+  Status BindThisThread(uint32_t numa_node) const;
+
+ private:
+  struct State;
+  explicit Topology(std::unique_ptr<State> state);
+  std::unique_ptr<State> state_;
+};
+
+}  // namespace strata::tiering
