@@ -45,26 +45,26 @@ using NodeIndex = uint32_t;
 struct Node {
   NodeKind kind = NodeKind::kRun;
   Lane lane = Lane::kCompute;
-  std::vector<NodeIndex> deps;  // earlier nodes that must be done; sorted, unique
+  std::vector<NodeIndex> deps = {};  // earlier nodes that must be done; sorted, unique
 
   // Transfers. `version` counts the writes to the block in this step so far: 0 is its value at the
   // start of the step.
   BlockId block{};
   uint32_t version = 0;
-  Slot from;
-  Slot to;
+  Slot from = {};
+  Slot to = {};
 
   // kRun: one slot per access of the op, in its order, and the lane's workspace if it has one.
   OpId op{};
-  std::vector<Slot> operands;
-  std::optional<Slot> workspace;
+  std::vector<Slot> operands = {};
+  std::optional<Slot> workspace = {};
 };
 
 // A block that is in a slot when the step starts and, with its then current value, when it ends:
 // at home there, or a cached copy of a block at home on nvme (loaded once before the first step).
 struct Resident {
   BlockId block{};
-  Slot slot;
+  Slot slot = {};
   bool is_home = false;
 };
 

@@ -40,9 +40,9 @@ enum class Lifetime : uint8_t {
 };
 
 struct TraceBlock {
-  std::string name;         // unique: "layers.3.mlp/w"
-  std::string purpose;      // what a memory table groups by: "weights", "optimizer", "gradients"...
-  uint64_t size_bytes = 0;  // > 0; slots are this, rounded up to tiering::kSlotAlignmentBytes
+  std::string name = {};     // unique: "layers.3.mlp/w"
+  std::string purpose = {};  // what a memory table groups by: "weights", "optimizer"...
+  uint64_t size_bytes = 0;   // > 0; slots are this, rounded up to tiering::kSlotAlignmentBytes
   Lifetime lifetime = Lifetime::kStep;
   // Persistent blocks: the tier where the value is kept between steps. A block at home in device or
   // host has a fixed slot there for the whole run; one at home on nvme is durable there by the end
@@ -62,12 +62,12 @@ struct Access {
 };
 
 struct TraceOp {
-  std::string name;              // "backward layers.3.mlp micro=0"
-  std::string kind;              // what its rate is measured by: "mlp.backward", "adam"
-  Lane lane = Lane::kCompute;    // kCompute and kComm work on device memory, kCpu on host memory
-  std::vector<Access> accesses;  // each block at most once
-  uint64_t workspace_bytes = 0;  // scratch in the lane's tier; content is lost after the op
-  double work = 0;               // flops (compute) or bytes touched (cpu, comm): rate * seconds
+  std::string name = {};       // "backward layers.3.mlp micro=0"
+  std::string kind = {};       // what its rate is measured by: "mlp.backward", "adam"
+  Lane lane = Lane::kCompute;  // kCompute and kComm work on device memory, kCpu on host memory
+  std::vector<Access> accesses = {};  // each block at most once
+  uint64_t workspace_bytes = 0;       // scratch in the lane's tier; content is lost after the op
+  double work = 0;  // flops (compute) or bytes touched (cpu, comm): rate * seconds
 };
 
 // The tier in which a lane's operands must be.
