@@ -19,6 +19,8 @@ struct Llama3RopeScaling {
   double low_freq_factor = 1;
   double high_freq_factor = 4;
   uint64_t original_max_position_embeddings = 8192;
+
+  friend bool operator==(const Llama3RopeScaling&, const Llama3RopeScaling&) = default;
 };
 
 struct LlamaConfig {
@@ -32,7 +34,7 @@ struct LlamaConfig {
   uint64_t max_position_embeddings = 2048;
   double rms_norm_eps = 1e-6;
   double rope_theta = 10000;
-  std::optional<Llama3RopeScaling> rope_scaling;
+  std::optional<Llama3RopeScaling> rope_scaling = std::nullopt;
   bool tie_word_embeddings = false;
   double initializer_range = 0.02;
 

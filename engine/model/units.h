@@ -29,5 +29,7 @@ struct UnitSpec {
 };
 
 std::vector<UnitSpec> UnitsOf(const LlamaConfig& config);
+// One of them. `layer` counts for attention and MLP only.
+UnitSpec UnitOf(const LlamaConfig& config, UnitKind kind, uint64_t layer);
 
 }  // namespace strata::engine
