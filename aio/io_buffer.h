@@ -19,8 +19,7 @@ class BufferPool;
 // once. Owns the mapping; the base of arenas and pools.
 class HugeMemory {
  public:
-  // 2 MiB aligned, rounded up to 4 KiB. kResourceExhausted when the kernel refuses, or when it has
-  // less memory available than asked for: populating that would end in somebody being killed.
+  // 2 MiB aligned, rounded up to 4 KiB. Fails with kResourceExhausted when the kernel refuses.
   static Result<HugeMemory> Map(uint64_t size_bytes);
 
   HugeMemory(HugeMemory&&) noexcept;
@@ -30,9 +29,11 @@ class HugeMemory {
   std::span<std::byte> bytes() const { return bytes_; }
 
  private:
-  explicit HugeMemory(std::span<std::byte> bytes) : bytes_(bytes) {}
+  HugeMemory(std::span<std::byte> bytes, std::span<std::byte> mapping)
+      : bytes_(bytes), mapping_(mapping) {}
 
   std::span<std::byte> bytes_;
+  std::span<std::byte> mapping_;
 };
 
 // A lease on one buffer of a BufferPool; the memory goes home when the lease ends.

@@ -29,14 +29,17 @@ struct LaneUse {
   uint64_t bytes = 0;
   double busy_s = 0;  // union of its spans: overlapping I/O counts once
   double idle_s = 0;  // after its last node
-  // Reason: what the next node waited for last. The name of a lane ("nvme-read"), or "start".
+  // Reason: the dependency of the next node that ended last in the gap, as the name of its lane
+  // ("nvme-read"); where none did, "start" before the lane's first node and "issue" later.
   std::map<std::string, double> stalled_s;
 };
 std::array<LaneUse, kNumLanes> UseOf(const StepPlan& plan, const Timeline& timeline);
 
 // The least time the step could take (DESIGN.md §7): max over resources of the work put on it
 // divided by its rate alone. Resources: nvme, h2d, d2h, compute, comm, cpu; on a device that shares
-// the cores the last five and the checksums are one: cores.
+// the cores the last five and the checksums are one: cores. On nvme, reads and writes go mixed as
+// long as both have something left, or in turns where that is faster: the model of simulate.h, so
+// no simulated step is shorter than its bound.
 struct Bound {
   double seconds = 0;
   std::string resource;
@@ -46,7 +49,8 @@ Bound BoundOf(const StepPlan& plan, const Hardware& hardware);
 
 // Chrome trace event JSON, as Perfetto and chrome://tracing read it: one process per entry (say
 // "measured" and "simulated"), one track per lane, steps one after the other. Each event's args
-// hold node, bytes and what it waited for.
+// hold node, bytes and what it waited for. I/O that was in flight together stands one after the
+// other on its track, so that a lane's events add up to its busy time.
 struct NamedTimelines {
   std::string name;
   std::vector<Timeline> steps;
