@@ -4,6 +4,8 @@
 #include <cstdint>
 #include <memory>
 #include <string>
+#include <string_view>
+#include <utility>
 
 #include "aio/base/status.h"
 
@@ -50,6 +52,7 @@ class File {
 
  private:
   File(int fd, std::string path) : fd_(fd), path_(std::move(path)) {}
+  bool TryDirect();
 
   int fd_ = -1;
   std::string path_;
@@ -59,7 +62,8 @@ class File {
 };
 
 // Writes `content` to a temporary name beside `path`, fsyncs it, renames it over `path` and fsyncs
-// the directory: afterwards the file is whole, or as before. Buffered; for small files.
+// the directory: afterwards the file is whole, or as before. Buffered; for small files. One writer
+// per path at a time.
 Status WriteFileAtomically(const std::string& path, std::string_view content);
 
 // The whole of a small file. More than `limit_bytes` is an error.

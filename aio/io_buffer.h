@@ -19,7 +19,8 @@ class BufferPool;
 // once. Owns the mapping; the base of arenas and pools.
 class HugeMemory {
  public:
-  // 2 MiB aligned, rounded up to 4 KiB. Fails with kResourceExhausted when the kernel refuses.
+  // 2 MiB aligned, rounded up to 4 KiB. kResourceExhausted when the kernel refuses, or when it has
+  // less memory available than asked for: populating that would end in somebody being killed.
   static Result<HugeMemory> Map(uint64_t size_bytes);
 
   HugeMemory(HugeMemory&&) noexcept;
@@ -29,11 +30,9 @@ class HugeMemory {
   std::span<std::byte> bytes() const { return bytes_; }
 
  private:
-  HugeMemory(std::span<std::byte> bytes, std::span<std::byte> mapping)
-      : bytes_(bytes), mapping_(mapping) {}
+  explicit HugeMemory(std::span<std::byte> bytes) : bytes_(bytes) {}
 
   std::span<std::byte> bytes_;
-  std::span<std::byte> mapping_;
 };
 
 // A lease on one buffer of a BufferPool; the memory goes home when the lease ends.

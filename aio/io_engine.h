@@ -44,7 +44,7 @@ struct IoEngineOptions {
   // Memory that most requests lie in (the host arena): registered with the kernel once, in chunks
   // of at most 1 GiB. Must outlive the engine. Where the limit on locked memory forbids it, the
   // engine says so once and works without.
-  std::span<std::byte> registered_memory;
+  std::span<std::byte> registered_memory = {};
 };
 
 // Called once, on an engine thread, right after the ticket became ready. Must not block for long
@@ -66,8 +66,8 @@ class IoTicket {
   // True once Wait() would not block.
   bool ready() const;
   // Blocks until the request is over and returns how it ended. The one place where its failure
-  // appears. After `deadline` without an end: kDeadlineExceeded, naming what is outstanding; the
-  // ticket stays valid and the memory stays lent.
+  // appears; the ticket is spent. After `deadline` without an end: kDeadlineExceeded, naming what
+  // is outstanding; the ticket stays valid and the memory stays lent.
   Status Wait(std::chrono::milliseconds deadline = std::chrono::minutes(2));
 
  private:
@@ -93,7 +93,7 @@ class IoEngine {
   virtual ~IoEngine() = default;
 
   // `file` and the memory outlive the ticket. offset, length and address are multiples of the
-  // file's alignment (CHECKed).
+  // file's alignment, and there is at least one byte (CHECKed).
   virtual IoTicket StartRead(const File& file, uint64_t offset_bytes, std::span<std::byte> into,
                              IoDone done = {}) = 0;
   virtual IoTicket StartWrite(const File& file, uint64_t offset_bytes,

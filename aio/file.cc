@@ -1,0 +1,156 @@
+#include "aio/file.h"
+
+#include <fcntl.h>
+#include <fmt/format.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include <algorithm>
+#include <cerrno>
+#include <cstring>
+#include <mutex>
+#include <set>
+#include <utility>
+#include <vector>
+
+#include "aio/base/log.h"
+#include "aio/base/units.h"
+#include "aio/internal/retry.h"
+
+namespace strata::aio {
+namespace {
+
+// What direct I/O asks for where the file system does not say: no drive asks for more.
+constexpr uint64_t kUntoldAlignmentBytes = 4096;
+
+struct DirectIoAlignment {
+  uint64_t offset_bytes = kUntoldAlignmentBytes;
+  uint64_t memory_bytes = kUntoldAlignmentBytes;  // 0: the file has no direct I/O
+};
+
+// statx tells since kernel 6.1; headers older than that lack the names, the layout is fixed.
+DirectIoAlignment AskAlignment(int fd) {
+  constexpr unsigned kStatxDioAlign = 0x2000;
+  constexpr size_t kMemoryAlignAt = 0x98, kOffsetAlignAt = 0x9c;
+  struct statx answer = {};
+  static_assert(sizeof(answer) == 256);
+  if (statx(fd, "", AT_EMPTY_PATH, kStatxDioAlign, &answer) != 0) return {};
+  if ((answer.stx_mask & kStatxDioAlign) == 0) return {};
+  uint32_t memory_bytes, offset_bytes;
+  const char* bytes = reinterpret_cast<const char*>(&answer);
+  std::memcpy(&memory_bytes, bytes + kMemoryAlignAt, sizeof(memory_bytes));
+  std::memcpy(&offset_bytes, bytes + kOffsetAlignAt, sizeof(offset_bytes));
+  return {.offset_bytes = offset_bytes, .memory_bytes = memory_bytes};
+}
+
+void LogOncePerFileSystem(dev_t device, const std::string& path) {
+  static std::mutex mutex;
+  static std::set<dev_t> said;
+  std::lock_guard lock(mutex);
+  if (!said.insert(device).second) return;
+  Log(Severity::kWarning, "aio",
+      "the file system of {} has no direct I/O: its files go through the page cache", path);
+}
+
+int OpenFlags(const FileOptions& options) {
+  int flags = O_CLOEXEC | (options.access == FileAccess::kReadOnly ? O_RDONLY : O_RDWR);
+  if (options.create == FileCreate::kCreateNew) flags |= O_CREAT | O_EXCL;
+  if (options.create == FileCreate::kCreateOrOpen) flags |= O_CREAT;
+  return flags;
+}
+
+Result<struct stat> Stat(int fd, const std::string& path) {
+  struct stat info;
+  if (fstat(fd, &info) != 0) return ErrnoStatus(errno, "stat " + path);
+  return info;
+}
+
+// Through the page cache: the zeros need not fit the alignment of direct I/O.
+Status WriteZeros(const std::string& path, uint64_t begin_bytes, uint64_t end_bytes) {
+  STRATA_ASSIGN_OR_RETURN(File file,
+                          File::Open(path, {.access = FileAccess::kReadWrite, .direct = false}));
+  const std::vector<char> zeros(1_MiB);
+  while (begin_bytes < end_bytes) {
+    size_t length_bytes = std::min<uint64_t>(zeros.size(), end_bytes - begin_bytes);
+    ssize_t written = RetryOnEintr([&] {
+      return pwrite(file.fd(), zeros.data(), length_bytes, static_cast<off_t>(begin_bytes));
+    });
+    if (written < 0) {
+      return ErrnoStatus(errno, fmt::format("write zeros {} offset_bytes={} length_bytes={}", path,
+                                            begin_bytes, length_bytes));
+    }
+    begin_bytes += static_cast<uint64_t>(written);
+  }
+  return file.SyncData();
+}
+
+}  // namespace
+
+Result<File> File::Open(const std::string& path, const FileOptions& options) {
+  int fd = RetryOnEintr([&] { return open(path.c_str(), OpenFlags(options), 0644); });
+  if (fd < 0) return ErrnoStatus(errno, "open " + path);
+  File file(fd, path);
+  STRATA_ASSIGN_OR_RETURN(struct stat info, Stat(fd, path));
+  if (!S_ISREG(info.st_mode)) return InvalidArgument("open " + path + ": not a regular file");
+  if (options.direct && !file.TryDirect()) LogOncePerFileSystem(info.st_dev, path);
+  return file;
+}
+
+// Not by opening with O_DIRECT: a file system that refuses it may have created the file by then.
+bool File::TryDirect() {
+  DirectIoAlignment alignment = AskAlignment(fd_);
+  if (alignment.offset_bytes == 0 || alignment.memory_bytes == 0) return false;
+  int flags = fcntl(fd_, F_GETFL);
+  if (flags < 0 || fcntl(fd_, F_SETFL, flags | O_DIRECT) != 0) return false;
+  direct_ = true;
+  offset_alignment_bytes_ = alignment.offset_bytes;
+  memory_alignment_bytes_ = alignment.memory_bytes;
+  return true;
+}
+
+File::File(File&& other) noexcept
+    : fd_(std::exchange(other.fd_, -1)),
+      path_(std::move(other.path_)),
+      direct_(other.direct_),
+      offset_alignment_bytes_(other.offset_alignment_bytes_),
+      memory_alignment_bytes_(other.memory_alignment_bytes_) {}
+
+File& File::operator=(File&& other) noexcept {
+  std::swap(fd_, other.fd_);  // other closes ours
+  std::swap(path_, other.path_);
+  direct_ = other.direct_;
+  offset_alignment_bytes_ = other.offset_alignment_bytes_;
+  memory_alignment_bytes_ = other.memory_alignment_bytes_;
+  return *this;
+}
+
+File::~File() {
+  // The descriptor is gone even when close fails; an error here is one of writes nobody synced.
+  if (fd_ >= 0 && close(fd_) != 0)
+    Log(Severity::kWarning, "aio", "close {}: {}", path_, std::strerror(errno));
+}
+
+Result<uint64_t> File::SizeBytes() const {
+  STRATA_ASSIGN_OR_RETURN(struct stat info, Stat(fd_, path_));
+  return static_cast<uint64_t>(info.st_size);
+}
+
+Status File::Preallocate(uint64_t size_bytes) {
+  STRATA_ASSIGN_OR_RETURN(uint64_t old_size_bytes, SizeBytes());
+  std::string what = fmt::format("preallocate {} size_bytes={}", path_, size_bytes);
+  off_t size = static_cast<off_t>(size_bytes);
+  if (size_bytes < old_size_bytes && RetryOnEintr([&] { return ftruncate(fd_, size); }) != 0)
+    return ErrnoStatus(errno, what);
+  if (size_bytes == 0) return OkStatus();
+  if (RetryOnEintr([&] { return fallocate(fd_, 0, 0, size); }) == 0) return OkStatus();
+  if (errno != EOPNOTSUPP) return ErrnoStatus(errno, what);
+  return WriteZeros(path_, old_size_bytes, size_bytes).With(what);
+}
+
+Status File::SyncData() {
+  if (RetryOnEintr([&] { return fdatasync(fd_); }) != 0)
+    return ErrnoStatus(errno, "fdatasync " + path_);
+  return OkStatus();
+}
+
+}  // namespace strata::aio

@@ -1,0 +1,103 @@
+#include <fmt/format.h>
+#include <sys/mman.h>
+#include <unistd.h>
+
+#include <cerrno>
+#include <charconv>
+#include <optional>
+#include <utility>
+
+#include "aio/base/check.h"
+#include "aio/base/log.h"
+#include "aio/base/units.h"
+#include "aio/file.h"
+#include "aio/internal/retry.h"
+#include "aio/io_buffer.h"
+
+namespace strata::aio {
+namespace {
+
+constexpr uint64_t kHugePageBytes = 2_MiB;
+constexpr uint64_t kPageBytes = 4_KiB;
+constexpr int kMadvPopulateWrite = 23;  // kernel 5.14; older headers lack the name
+
+// What can be had without swapping, as the kernel estimates it.
+std::optional<uint64_t> AvailableBytes() {
+  Result<std::string> text = ReadSmallFile("/proc/meminfo", 1_MiB);
+  constexpr std::string_view kKey = "MemAvailable:";
+  size_t at = text.ok() ? text->find(kKey) : std::string::npos;
+  if (at == std::string::npos) return std::nullopt;
+  at = text->find_first_not_of(' ', at + kKey.size());
+  uint64_t kib = 0;
+  auto [end, error] = std::from_chars(text->data() + at, text->data() + text->size(), kib);
+  if (error != std::errc()) return std::nullopt;
+  return kib << 10;
+}
+
+std::string What(uint64_t size_bytes) {
+  std::optional<uint64_t> available = AvailableBytes();
+  return fmt::format("allocate {} ({} bytes) of host memory, {} available", FormatBytes(size_bytes),
+                     size_bytes, available ? FormatBytes(*available) : "an unknown amount");
+}
+
+// 2 MiB aligned: maps more than asked and gives back what sticks out, so that the slack costs
+// neither memory nor address space.
+std::byte* MapAligned(uint64_t size_bytes) {
+  uint64_t mapped_bytes = size_bytes + kHugePageBytes - kPageBytes;
+  void* mapping = mmap(nullptr, mapped_bytes, PROT_READ | PROT_WRITE,
+                       MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
+  if (mapping == MAP_FAILED) return nullptr;
+  std::byte* begin = static_cast<std::byte*>(mapping);
+  uint64_t head_bytes = RoundUp(reinterpret_cast<uintptr_t>(begin), kHugePageBytes) -
+                        reinterpret_cast<uintptr_t>(begin);
+  uint64_t tail_bytes = mapped_bytes - head_bytes - size_bytes;
+  if (head_bytes > 0) STRATA_CHECK(munmap(begin, head_bytes) == 0);
+  if (tail_bytes > 0) STRATA_CHECK(munmap(begin + head_bytes + size_bytes, tail_bytes) == 0);
+  return begin + head_bytes;
+}
+
+// Every page present. Returns an errno.
+int Populate(std::span<std::byte> bytes) {
+  int result =
+      RetryOnEintr([&] { return madvise(bytes.data(), bytes.size(), kMadvPopulateWrite); });
+  if (result == 0) return 0;
+  if (errno != EINVAL) return errno;
+  for (size_t at = 0; at < bytes.size(); at += kPageBytes)
+    *const_cast<volatile std::byte*>(&bytes[at]) = std::byte{0};
+  return 0;
+}
+
+}  // namespace
+
+Result<HugeMemory> HugeMemory::Map(uint64_t size_bytes) {
+  size_bytes = RoundUp(size_bytes, kPageBytes);
+  if (size_bytes == 0) return HugeMemory({});
+  std::optional<uint64_t> available = AvailableBytes();
+  // The kernel would say yes and then kill somebody.
+  if (available && size_bytes > *available)
+    return ResourceExhausted(What(size_bytes) + ": lower the memory budgets or free some memory");
+  std::byte* begin = MapAligned(size_bytes);
+  if (int error_number = errno; begin == nullptr)
+    return ErrnoStatus(error_number, What(size_bytes));
+  HugeMemory memory({begin, size_bytes});
+  if (madvise(begin, size_bytes, MADV_HUGEPAGE) != 0) {
+    Log(Severity::kWarning, "aio",
+        "this kernel has no transparent huge pages: direct I/O will be slower");
+  }
+  if (int error_number = Populate(memory.bytes()); error_number != 0)
+    return ErrnoStatus(error_number, "populate: " + What(size_bytes));
+  return memory;
+}
+
+HugeMemory::HugeMemory(HugeMemory&& other) noexcept : bytes_(std::exchange(other.bytes_, {})) {}
+
+HugeMemory& HugeMemory::operator=(HugeMemory&& other) noexcept {
+  std::swap(bytes_, other.bytes_);  // other unmaps ours
+  return *this;
+}
+
+HugeMemory::~HugeMemory() {
+  if (!bytes_.empty()) STRATA_CHECK(munmap(bytes_.data(), bytes_.size()) == 0);
+}
+
+}  // namespace strata::aio

@@ -1,0 +1,48 @@
+// The backend that runs anywhere: threads that call pread and pwrite.
+#pragma once
+
+#include <condition_variable>
+#include <cstdint>
+#include <functional>
+#include <memory>
+#include <mutex>
+#include <string>
+#include <thread>
+#include <vector>
+
+#include "aio/internal/piece_queue.h"
+#include "aio/internal/request_engine.h"
+
+namespace strata::aio {
+
+// Moves bytes; returns how many, or a negative errno. Called by many threads at once.
+using TransferFunction = std::function<int64_t(const IoTransfer&)>;
+int64_t TransferBySystemCall(const IoTransfer& transfer);
+
+class PosixEngine final : public RequestEngine {
+ public:
+  static constexpr uint32_t kMaxWorkers = 64;
+
+  static Result<std::unique_ptr<IoEngine>> Create(const IoEngineOptions& options,
+                                                  TransferFunction transfer = TransferBySystemCall);
+  ~PosixEngine() override;
+
+  IoBackend backend() const override { return IoBackend::kPosix; }
+  std::vector<std::string> notes() const override;
+
+ private:
+  PosixEngine(const IoEngineOptions& options, TransferFunction transfer);
+  Status StartWorkers();
+  void Enqueue(std::shared_ptr<IoRequest> request) override;
+  void Work();
+  std::optional<IoPiece> WaitForPiece();  // nothing once the engine stops
+
+  const TransferFunction transfer_;
+  std::mutex mutex_;
+  std::condition_variable has_work_;
+  PieceQueue queue_;
+  bool stopping_ = false;
+  std::vector<std::jthread> workers_;
+};
+
+}  // namespace strata::aio

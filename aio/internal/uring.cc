@@ -1,0 +1,114 @@
+#include "aio/internal/uring.h"
+
+#include <fmt/format.h>
+#include <sys/syscall.h>
+#include <sys/utsname.h>
+#include <unistd.h>
+
+#include <array>
+#include <cerrno>
+#include <memory>
+
+#include "aio/base/check.h"
+
+namespace strata::aio {
+namespace {
+
+struct SetupChoice {
+  uint32_t flags;
+  std::string_view lacks;  // compared with the first choice
+};
+
+// Best first. A ring that only one thread submits to, and whose completions wait for that thread,
+// interrupts nobody; it starts disabled because it is set up by another thread.
+constexpr std::array<SetupChoice, 3> kSetupChoices = {{
+    {IORING_SETUP_SINGLE_ISSUER | IORING_SETUP_DEFER_TASKRUN | IORING_SETUP_R_DISABLED, ""},
+    {IORING_SETUP_COOP_TASKRUN, "DEFER_TASKRUN"},
+    {0, "DEFER_TASKRUN and COOP_TASKRUN"},
+}};
+
+std::string KernelRelease() {
+  utsname name;
+  return uname(&name) == 0 ? name.release : "unknown";
+}
+
+Status Refused(int error_number, std::string_view call) {
+  return Unavailable(
+      ErrnoStatus(error_number, call).message() +
+      ": set [aio] backend = \"posix\", or let this process use io_uring (Linux 5.6 or newer, "
+      "sysctl kernel.io_uring_disabled=0, a container's seccomp profile, ulimit -l)");
+}
+
+std::string RegisteredNote(const MemoryChunks& chunks) {
+  return fmt::format("registered {} in {} {}", FormatBytes(chunks.size_bytes()),
+                     chunks.num_chunks(), chunks.num_chunks() == 1 ? "chunk" : "chunks");
+}
+
+}  // namespace
+
+Result<std::unique_ptr<Uring>> Uring::Create(uint32_t entries, const MemoryChunks& chunks) {
+  std::unique_ptr<Uring> ring(new Uring);
+  STRATA_RETURN_IF_ERROR(ring->SetUp(entries));
+  STRATA_RETURN_IF_ERROR(ring->CheckOperations());
+  if (chunks.size_bytes() > 0) ring->Register(chunks);
+  return ring;
+}
+
+Status Uring::SetUp(uint32_t entries) {
+  int result = -EINVAL;
+  for (const SetupChoice& choice : kSetupChoices) {
+    io_uring_params params = {};
+    params.flags = choice.flags;
+    result = io_uring_queue_init_params(entries, &ring_, &params);
+    if (result == -EINVAL) continue;  // an older kernel
+    if (result < 0) break;
+    is_set_up_ = true;
+    starts_disabled_ = (choice.flags & IORING_SETUP_R_DISABLED) != 0;
+    if (!choice.lacks.empty())
+      notes_.push_back(fmt::format("no {} (kernel {})", choice.lacks, KernelRelease()));
+    return OkStatus();
+  }
+  return Refused(-result, "io_uring_setup");
+}
+
+Status Uring::CheckOperations() {
+  std::unique_ptr<io_uring_probe, decltype(&io_uring_free_probe)> probe(
+      io_uring_get_probe_ring(&ring_), io_uring_free_probe);
+  for (int operation :
+       {IORING_OP_READ, IORING_OP_WRITE, IORING_OP_READ_FIXED, IORING_OP_WRITE_FIXED}) {
+    if (!probe || !io_uring_opcode_supported(probe.get(), operation))
+      return Refused(EOPNOTSUPP, "io_uring_register(PROBE)");
+  }
+  return OkStatus();
+}
+
+void Uring::Register(const MemoryChunks& chunks) {
+  std::vector<iovec> vectors;
+  for (uint32_t i = 0; i < chunks.num_chunks(); ++i) {
+    std::span<std::byte> chunk = chunks.chunk(i);
+    vectors.push_back({chunk.data(), chunk.size()});
+  }
+  int result =
+      io_uring_register_buffers(&ring_, vectors.data(), static_cast<unsigned>(vectors.size()));
+  if (result < 0) {
+    notes_.push_back(fmt::format(
+        "not registered: {}, transfers cost more CPU; raise the limit on locked memory (ulimit -l)",
+        ErrnoStatus(-result, "register " + FormatBytes(chunks.size_bytes())).message()));
+    return;
+  }
+  registered_ = chunks;
+  notes_.push_back(RegisteredNote(chunks));
+}
+
+Uring::~Uring() {
+  if (is_set_up_) io_uring_queue_exit(&ring_);
+}
+
+void Uring::EnableHere() {
+  if (!starts_disabled_) return;
+  // io_uring_enable_rings(), which the shared library of liburing 2.3 forgets to export.
+  STRATA_CHECK(syscall(__NR_io_uring_register, ring_.ring_fd, IORING_REGISTER_ENABLE_RINGS, nullptr,
+                       0) == 0);
+}
+
+}  // namespace strata::aio

@@ -1,0 +1,44 @@
+// One io_uring, set up with what this kernel offers.
+#pragma once
+
+#include <liburing.h>
+
+#include <cstdint>
+#include <memory>
+#include <string>
+#include <vector>
+
+#include "aio/base/status.h"
+#include "aio/internal/memory_chunks.h"
+
+namespace strata::aio {
+
+// Thread-compatible; after EnableHere() it belongs to the thread that called it.
+class Uring {
+ public:
+  // Room for `entries` submissions. kUnavailable when the kernel refuses io_uring as such; that it
+  // refuses to register `chunks` is only a note.
+  static Result<std::unique_ptr<Uring>> Create(uint32_t entries, const MemoryChunks& chunks);
+  ~Uring();
+
+  io_uring* get() { return &ring_; }
+  void EnableHere();
+
+  // The memory that may be named by its chunk's index; empty when registering failed.
+  const MemoryChunks& registered() const { return registered_; }
+  const std::vector<std::string>& notes() const { return notes_; }
+
+ private:
+  Uring() = default;
+  Status SetUp(uint32_t entries);
+  Status CheckOperations();
+  void Register(const MemoryChunks& chunks);
+
+  io_uring ring_ = {};
+  bool is_set_up_ = false;
+  bool starts_disabled_ = false;
+  MemoryChunks registered_;
+  std::vector<std::string> notes_;
+};
+
+}  // namespace strata::aio

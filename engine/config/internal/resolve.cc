@@ -1,0 +1,156 @@
+#include "engine/config/internal/resolve.h"
+
+#include <fmt/format.h>
+#include <fmt/ranges.h>
+
+#include <cerrno>
+#include <cstdio>
+#include <filesystem>
+#include <memory>
+
+namespace strata::engine::config_internal {
+namespace {
+
+std::string BatchArithmetic(const TrainConfig& train) {
+  return fmt::format(
+      "train_batch_size {} = train_micro_batch_size_per_gpu {} * gradient_accumulation_steps {} * "
+      "world_size {}",
+      train.train_batch_size, train.train_micro_batch_size_per_gpu,
+      train.gradient_accumulation_steps, train.world_size);
+}
+
+// DeepSpeed's rule: two give the third by integer division, one alone leaves accumulation at 1.
+// The product is checked afterwards.
+void DeriveBatch(TrainConfig& train) {
+  uint64_t& total = train.train_batch_size;
+  uint64_t& micro = train.train_micro_batch_size_per_gpu;
+  uint64_t& accumulation = train.gradient_accumulation_steps;
+  uint64_t world = train.world_size;
+  if (accumulation == 0) accumulation = total != 0 && micro != 0 ? total / micro / world : 1;
+  if (micro == 0) micro = total / accumulation / world;
+  if (total == 0) total = micro * accumulation * world;
+}
+
+Status ResolveBatch(TrainConfig& train) {
+  if (train.train_batch_size == 0 && train.train_micro_batch_size_per_gpu == 0)
+    return InvalidArgument("[train] needs train_batch_size or train_micro_batch_size_per_gpu");
+  TrainConfig given = train;
+  DeriveBatch(train);
+  uint64_t product =
+      train.train_micro_batch_size_per_gpu * train.gradient_accumulation_steps * train.world_size;
+  if (product == train.train_batch_size && product != 0) return OkStatus();
+  return InvalidArgument(fmt::format(
+      "[train] the batch sizes do not agree: {} gives {} (given: {}, {}, {}; 0 is derived)",
+      BatchArithmetic(train), product, given.train_batch_size, given.train_micro_batch_size_per_gpu,
+      given.gradient_accumulation_steps));
+}
+
+std::vector<std::string> MissingShapeKeys(const LlamaConfig& llama) {
+  std::vector<std::string> missing;
+  if (llama.vocab_size == 0) missing.push_back("vocab_size");
+  if (llama.hidden_size == 0) missing.push_back("hidden_size");
+  if (llama.intermediate_size == 0) missing.push_back("intermediate_size");
+  if (llama.num_hidden_layers == 0) missing.push_back("num_hidden_layers");
+  if (llama.num_attention_heads == 0) missing.push_back("num_attention_heads");
+  return missing;
+}
+
+// The rules of config.json hold here, too: so its parser is asked.
+Result<LlamaConfig> CheckedShape(LlamaConfig llama) {
+  std::vector<std::string> missing = MissingShapeKeys(llama);
+  if (!missing.empty())
+    return InvalidArgument(fmt::format(
+        "[model] misses {} (or name a config.json: config = \"path\")", fmt::join(missing, ", ")));
+  if (llama.num_key_value_heads == 0) llama.num_key_value_heads = llama.num_attention_heads;
+  if (llama.head_dim == 0) llama.head_dim = llama.hidden_size / llama.num_attention_heads;
+  return ParseLlamaConfig(ToConfigJson(llama, DType::kBf16), "[model]");
+}
+
+Result<LlamaConfig> ReadShape(const std::string& path) {
+  STRATA_ASSIGN_OR_RETURN(std::string json, ReadTextFile(path).With("[model]"));
+  return ParseLlamaConfig(json, path);
+}
+
+Status ResolveModel(const std::string& config_path, ModelConfig& model) {
+  bool has_shape = !(model.llama == LlamaConfig{});
+  if (!config_path.empty() && (has_shape || !model.weights.empty()))
+    return InvalidArgument(
+        fmt::format("[model] has config and also {}: the shape comes from one place only",
+                    has_shape ? "keys of the shape" : "weights, which have their own config.json"));
+  std::string json_path = config_path;
+  if (!model.weights.empty() && !has_shape)
+    json_path = (std::filesystem::path(model.weights) / "config.json").string();
+  Result<LlamaConfig> llama = json_path.empty() ? CheckedShape(model.llama) : ReadShape(json_path);
+  if (!llama.ok()) return llama.status();
+  model.llama = *llama;
+  return OkStatus();
+}
+
+Status CheckSequence(const RunConfig& config) {
+  uint64_t longest = config.model.llama.max_position_embeddings;
+  if (config.data.seq_len <= longest) return OkStatus();
+  return InvalidArgument(fmt::format(
+      "[data] seq_len {} exceeds the model's max_position_embeddings {}: shorten it, or raise that",
+      config.data.seq_len, longest));
+}
+
+Status CheckOffloadParam(const ZeroConfig& zero) {
+  if (zero.offload_param.device == OffloadDevice::kNone || zero.stage == 3) return OkStatus();
+  return InvalidArgument(fmt::format(
+      "[zero_optimization.offload_param] device needs stage = 3, is stage = {}: only stage 3 "
+      "partitions parameters; set stage = 3 or device = \"none\"",
+      zero.stage));
+}
+
+Status CheckOffloadOptimizer(const ZeroConfig& zero) {
+  if (zero.offload_optimizer.device == OffloadDevice::kNone || zero.stage >= 1) return OkStatus();
+  return InvalidArgument(
+      "[zero_optimization.offload_optimizer] device needs stage >= 1, is stage = 0; set stage or "
+      "device = \"none\"");
+}
+
+Status CheckNvmePaths(const ZeroConfig& zero) {
+  bool both = zero.offload_param.device == OffloadDevice::kNvme &&
+              zero.offload_optimizer.device == OffloadDevice::kNvme;
+  if (!both || zero.offload_param.nvme_paths == zero.offload_optimizer.nvme_paths)
+    return OkStatus();
+  return InvalidArgument(
+      "[zero_optimization] nvme_path of offload_param and of offload_optimizer differ: one store "
+      "holds both, so give both the same list of directories");
+}
+
+Status CheckBlockSize(const AioConfig& aio) {
+  if (aio.block_size_bytes % 4096 == 0) return OkStatus();
+  return InvalidArgument(fmt::format("[aio] block_size must be a multiple of 4096 bytes, is {}",
+                                     aio.block_size_bytes));
+}
+
+}  // namespace
+
+void Resolve(const std::string& source, const std::string& model_config_path, RunConfig& config,
+             std::vector<std::string>& errors) {
+  auto note = [&](const Status& status) {
+    if (!status.ok()) errors.push_back(status.With(source).message());
+    return status.ok();
+  };
+  note(ResolveBatch(config.train));
+  if (note(ResolveModel(model_config_path, config.model))) note(CheckSequence(config));
+  note(CheckOffloadOptimizer(config.zero));
+  note(CheckOffloadParam(config.zero));
+  note(CheckNvmePaths(config.zero));
+  note(CheckBlockSize(config.aio));
+}
+
+Result<std::string> ReadTextFile(const std::string& path) {
+  std::unique_ptr<std::FILE, int (*)(std::FILE*)> file(std::fopen(path.c_str(), "rb"),
+                                                       &std::fclose);
+  if (file == nullptr) return ErrnoStatus(errno, "open " + path);
+  std::string text;
+  std::array<char, 4096> piece;
+  while (size_t length = std::fread(piece.data(), 1, piece.size(), file.get()))
+    text.append(piece.data(), length);
+  if (std::ferror(file.get()) != 0) return ErrnoStatus(errno, "read " + path);
+  return text;
+}
+
+}  // namespace strata::engine::config_internal

@@ -1,0 +1,19 @@
+// What no single key can say: batch sizes that agree, the model's shape, combinations.
+#pragma once
+
+#include <string>
+#include <vector>
+
+#include "engine/config/run_config.h"
+
+namespace strata::engine::config_internal {
+
+// Fills in what is derived, and appends to `errors` what does not fit together. Messages start
+// with `source`, the config's file.
+void Resolve(const std::string& source, const std::string& model_config_path, RunConfig& config,
+             std::vector<std::string>& errors);
+
+// The whole file; kNotFound, or what else the system says, with the path.
+Result<std::string> ReadTextFile(const std::string& path);
+
+}  // namespace strata::engine::config_internal

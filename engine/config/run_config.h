@@ -1,0 +1,160 @@
+// Everything that one run is told, read from TOML.
+//
+// Keys carry DeepSpeed's names where it has them; docs/config.md lists every key. A RunConfig that
+// Load or Parse returns is resolved: paths are absolute, the batch sizes agree, the model's shape
+// is read from its config.json, and what was left out has its default. So ToToml() of it describes
+// the run completely, from any directory.
+#pragma once
+
+#include <array>
+#include <cstdint>
+#include <optional>
+#include <string>
+#include <string_view>
+#include <vector>
+
+#include "aio/base/status.h"
+#include "aio/io_engine.h"
+#include "engine/config/lr_schedule.h"
+#include "engine/model/llama_config.h"
+#include "prefetch/hardware.h"
+#include "tiering/block_store.h"
+
+namespace strata::engine {
+
+enum class Precision : uint8_t { kBf16, kFp32 };
+enum class OptimizerType : uint8_t { kAdamW, kAdam };
+enum class OffloadDevice : uint8_t { kNone, kCpu, kNvme };
+enum class TokenizerType : uint8_t { kBytes };
+
+// [model]
+struct ModelConfig {
+  LlamaConfig llama;       // from config, from weights/config.json, or from the keys here
+  std::string weights;     // a Hugging Face directory to start from; empty: random weights
+  uint64_t init_seed = 0;  // of random weights; default: [train] seed
+
+  friend bool operator==(const ModelConfig&, const ModelConfig&) = default;
+};
+
+// [data]
+struct DataConfig {
+  std::string path;
+  std::string cache_dir;  // default: RUN_DIR/cache
+  uint64_t seq_len = 0;
+  uint64_t seed = 0;  // of the order of samples; default: [train] seed
+  TokenizerType tokenizer = TokenizerType::kBytes;
+
+  friend bool operator==(const DataConfig&, const DataConfig&) = default;
+};
+
+// [train]. After loading train_batch_size = train_micro_batch_size_per_gpu *
+// gradient_accumulation_steps * world_size.
+struct TrainConfig {
+  std::string run_dir;
+  uint64_t steps = 0;
+  uint64_t train_batch_size = 0;
+  uint64_t train_micro_batch_size_per_gpu = 0;
+  uint64_t gradient_accumulation_steps = 0;
+  uint64_t world_size = 1;
+  double gradient_clipping = 1;  // of the global norm; 0: off
+  Precision precision = Precision::kBf16;
+  uint64_t seed = 0;
+  uint64_t threads = 0;  // 0: as many as there are cores
+  uint64_t log_every_steps = 1;
+  uint64_t trace_steps = 0;  // how many steps go to trace.json; 0: none
+
+  friend bool operator==(const TrainConfig&, const TrainConfig&) = default;
+};
+
+// [optimizer]
+struct OptimizerConfig {
+  OptimizerType type = OptimizerType::kAdamW;
+  double lr = 0.001;
+  std::array<double, 2> betas = {0.9, 0.999};
+  double eps = 1e-8;
+  double weight_decay = 0.01;
+  bool no_decay_norms = true;  // norms and biases are not decayed
+
+  friend bool operator==(const OptimizerConfig&, const OptimizerConfig&) = default;
+};
+
+// [zero_optimization.offload_optimizer] and [zero_optimization.offload_param]
+struct OffloadConfig {
+  OffloadDevice device = OffloadDevice::kNone;
+  std::vector<std::string> nvme_paths;  // one or more if device is nvme
+
+  friend bool operator==(const OffloadConfig&, const OffloadConfig&) = default;
+};
+
+// [zero_optimization]
+struct ZeroConfig {
+  uint64_t stage = 0;
+  OffloadConfig offload_optimizer;       // needs stage >= 1
+  OffloadConfig offload_param;           // needs stage 3
+  std::optional<uint64_t> prefetch_ops;  // none ("auto"): the planner chooses
+
+  friend bool operator==(const ZeroConfig&, const ZeroConfig&) = default;
+};
+
+// [aio]. The fields mean what they mean in aio::IoEngineOptions.
+struct AioConfig {
+  aio::IoBackend backend = aio::IoEngineOptions{}.backend;
+  uint64_t block_size_bytes = aio::IoEngineOptions{}.block_size_bytes;
+  uint32_t queue_depth = aio::IoEngineOptions{}.queue_depth;
+  uint32_t thread_count = aio::IoEngineOptions{}.thread_count;
+  bool single_submit = aio::IoEngineOptions{}.single_submit;
+  bool overlap_events = aio::IoEngineOptions{}.overlap_events;
+  tiering::Verify verify = tiering::Verify::kAlways;
+
+  friend bool operator==(const AioConfig&, const AioConfig&) = default;
+};
+
+// [memory]: hard budgets of one rank.
+struct MemoryConfig {
+  uint64_t device_bytes = 0;
+  uint64_t host_bytes = 0;
+
+  friend bool operator==(const MemoryConfig&, const MemoryConfig&) = default;
+};
+
+// [checkpoint]
+struct CheckpointConfig {
+  uint64_t every_steps = 0;  // 0: only at the end
+  uint64_t keep_last = 1;    // older checkpoints kept besides the newest
+
+  friend bool operator==(const CheckpointConfig&, const CheckpointConfig&) = default;
+};
+
+struct RunConfig {
+  ModelConfig model;
+  DataConfig data;
+  TrainConfig train;
+  OptimizerConfig optimizer;
+  SchedulerConfig scheduler;
+  ZeroConfig zero;
+  AioConfig aio;
+  MemoryConfig memory;
+  CheckpointConfig checkpoint;
+  // Rates to plan with; none: they are measured. Given keys replace prefetch::Hardware's defaults.
+  std::optional<prefetch::Hardware> hardware;
+};
+bool operator==(const RunConfig& a, const RunConfig& b);
+
+// Relative paths in the file are relative to the file, but run_dir and nvme_path, where a run
+// writes, to the working directory. `overrides` are "section.key=value" with a TOML value, or any
+// other text, which is then a string; relative paths in them are relative to the working directory.
+//
+// kNotFound when the file is not there. kInvalidArgument lists everything that is wrong, one line
+// each, as "file:line:column: what, and what to do" or "--set a.b=c: ...". The model's config.json
+// is read: its errors appear here, too.
+Result<RunConfig> LoadRunConfig(const std::string& path,
+                                const std::vector<std::string>& overrides = {});
+
+// The same for text that stands, or could stand, in the file `source_name`.
+Result<RunConfig> ParseRunConfig(std::string_view text, const std::string& source_name,
+                                 const std::vector<std::string>& overrides = {});
+
+// Every key of a resolved config with its value. Parsing it gives an equal RunConfig.
+std::string ToToml(const RunConfig& config);
+
+}  // namespace strata::engine

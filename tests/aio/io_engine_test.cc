@@ -1,0 +1,239 @@
+// One suite over every backend: what a user of IoEngine may rely on.
+#include "aio/io_engine.h"
+
+#include <gmock/gmock.h>
+#include <gtest/gtest.h>
+#include <sys/resource.h>
+
+#include <algorithm>
+#include <atomic>
+#include <cstdlib>
+#include <filesystem>
+#include <fstream>
+#include <thread>
+#include <vector>
+
+#include "aio/io_buffer.h"
+#include "tests/aio/scratch.h"
+
+namespace strata::aio {
+namespace {
+
+using ::testing::Contains;
+using ::testing::HasSubstr;
+
+bool IsRequired(std::string_view feature) {
+  const char* required = std::getenv("STRATA_REQUIRE");
+  return required != nullptr && std::string_view(required).find(feature) != std::string_view::npos;
+}
+
+class IoEngineTest : public testing::TestWithParam<IoBackend> {
+ protected:
+  void SetUp() override {
+    Result<std::unique_ptr<IoEngine>> engine = IoEngine::Create(Options());
+    if (engine.status().code() == Code::kUnavailable && !IsRequired("uring"))
+      GTEST_SKIP() << engine.status().ToString();
+    engine_ = OrDie(std::move(engine));
+  }
+
+  IoEngineOptions Options() const {
+    return {.backend = GetParam(), .block_size_bytes = 64_KiB, .queue_depth = 8};
+  }
+  // The engine under test, made anew with other options.
+  void Use(const IoEngineOptions& options) { engine_ = OrDie(IoEngine::Create(options)); }
+
+  std::span<std::byte> At(uint64_t offset_bytes, uint64_t length_bytes) const {
+    return memory_.bytes().subspan(offset_bytes, length_bytes);
+  }
+  File NewFile(uint64_t size_bytes) {
+    File file = OrDie(
+        File::Open(path_, {.access = FileAccess::kReadWrite, .create = FileCreate::kCreateOrOpen}));
+    EXPECT_TRUE(file.Preallocate(size_bytes).ok());
+    return file;
+  }
+  Status Write(const File& file, uint64_t offset_bytes, std::span<const std::byte> from) {
+    return engine_->StartWrite(file, offset_bytes, from).Wait();
+  }
+  Status Read(const File& file, uint64_t offset_bytes, std::span<std::byte> into) {
+    return engine_->StartRead(file, offset_bytes, into).Wait();
+  }
+  // Writes the first half of the memory and reads it back into the second.
+  void ExpectRoundTrip(uint64_t length_bytes) {
+    File file = NewFile(length_bytes);
+    FillWithRandomBytes(At(0, length_bytes), length_bytes);
+    ASSERT_EQ(Write(file, 0, At(0, length_bytes)).ToString(), "ok");
+    ASSERT_EQ(Read(file, 0, At(4_MiB, length_bytes)).ToString(), "ok");
+    EXPECT_TRUE(std::ranges::equal(At(0, length_bytes), At(4_MiB, length_bytes)));
+  }
+
+  ScratchDirectory directory_;
+  std::string path_ = directory_.File("data");
+  HugeMemory memory_ = OrDie(HugeMemory::Map(8_MiB));
+  std::unique_ptr<IoEngine> engine_;
+};
+
+INSTANTIATE_TEST_SUITE_P(Backends, IoEngineTest,
+                         testing::Values(IoBackend::kIoUring, IoBackend::kPosix),
+                         [](const auto& backend) {
+                           return std::string(IoBackendName(backend.param));
+                         });
+
+TEST_P(IoEngineTest, WhatIsWrittenIsReadBack) {
+  ExpectRoundTrip(3_MiB + 4_KiB);  // many pieces, the last one small
+}
+
+TEST_P(IoEngineTest, RegisteredMemoryHoldsTheSameBytes) {
+  IoEngineOptions options = Options();
+  options.registered_memory = memory_.bytes();
+  Use(options);
+  if (GetParam() == IoBackend::kIoUring) {
+    EXPECT_THAT(engine_->notes(), Contains(HasSubstr("registered 8 MiB in 1 chunk")));
+  }
+  ExpectRoundTrip(3_MiB + 4_KiB);
+}
+
+TEST_P(IoEngineTest, ARequestMayLieHalfInRegisteredMemory) {
+  IoEngineOptions options = Options();
+  options.registered_memory = At(1_MiB + 4_KiB, 1_MiB);
+  Use(options);
+  ExpectRoundTrip(3_MiB);
+}
+
+TEST_P(IoEngineTest, SeveralThreadsOneRequest) {
+  IoEngineOptions options = Options();
+  options.thread_count = 3;
+  Use(options);
+  ExpectRoundTrip(4_MiB);
+}
+
+TEST_P(IoEngineTest, EveryKnobMovesTheSameBytes) {
+  for (bool single_submit : {false, true}) {
+    for (bool overlap_events : {false, true}) {
+      for (uint32_t queue_depth : {1, 5}) {
+        IoEngineOptions options = Options();
+        options.thread_count = 2;
+        options.queue_depth = queue_depth;
+        options.single_submit = single_submit;
+        options.overlap_events = overlap_events;
+        Use(options);
+        ExpectRoundTrip(1_MiB);
+      }
+    }
+  }
+}
+
+TEST_P(IoEngineTest, FilesThroughThePageCacheNeedNoAlignment) {
+  File file = OrDie(File::Open(
+      path_,
+      {.access = FileAccess::kReadWrite, .create = FileCreate::kCreateNew, .direct = false}));
+  FillWithRandomBytes(At(0, 100'001), 1);
+  ASSERT_EQ(Write(file, 77, At(0, 100'001)).ToString(), "ok");
+  ASSERT_EQ(Read(file, 77, At(4_MiB + 3, 100'001)).ToString(), "ok");
+  EXPECT_TRUE(std::ranges::equal(At(0, 100'001), At(4_MiB + 3, 100'001)));
+}
+
+TEST_P(IoEngineTest, ReadPastTheEndIsDataLossAndNamesTheFile) {
+  File file = NewFile(64_KiB);
+  Status status = Read(file, 60_KiB, At(0, 8_KiB));
+  EXPECT_EQ(status.code(), Code::kDataLoss);
+  EXPECT_EQ(status.message(), "read " + path_ +
+                                  " offset_bytes=61440 length_bytes=8192: "
+                                  "the file ends at or before byte 65536");
+}
+
+TEST_P(IoEngineTest, AFileThatEndsInsideABlockIsDataLoss) {
+  std::ofstream(path_) << std::string(5000, 'x');
+  File file = OrDie(File::Open(path_, {}));
+  EXPECT_EQ(Read(file, 0, At(0, 8_KiB)).code(), Code::kDataLoss);
+  EXPECT_EQ(Read(file, 4_KiB, At(0, 4_KiB)).code(), Code::kDataLoss);
+}
+
+TEST_P(IoEngineTest, AFileCutOffAfterOpeningIsDataLoss) {
+  File file = NewFile(1_MiB);
+  std::filesystem::resize_file(path_, 256_KiB);
+  EXPECT_EQ(Read(file, 0, At(0, 1_MiB)).code(), Code::kDataLoss);
+}
+
+TEST_P(IoEngineTest, WritingAReadOnlyFileFailsAndNamesTheRange) {
+  NewFile(1_MiB);
+  File file = OrDie(File::Open(path_, {.access = FileAccess::kReadOnly}));
+  EXPECT_EQ(Write(file, 4_KiB, At(0, 128_KiB)).message(),
+            "write " + path_ + " offset_bytes=4096 length_bytes=131072: Bad file descriptor");
+}
+
+TEST_P(IoEngineTest, AFailedRequestDoesNotHarmItsNeighbours) {
+  File file = NewFile(1_MiB);
+  IoTicket bad = engine_->StartRead(file, 512_KiB, At(0, 2_MiB));
+  IoTicket good = engine_->StartRead(file, 0, At(2_MiB, 1_MiB));
+  EXPECT_EQ(bad.Wait().code(), Code::kDataLoss);
+  EXPECT_EQ(good.Wait().ToString(), "ok");
+}
+
+// The kernel writes what fits below the limit, then refuses: a short transfer and its resumption.
+TEST_P(IoEngineTest, AWriteAcrossTheSizeLimitIsResumedAndThenReported) {
+  File file = NewFile(0);
+  rlimit before;
+  ASSERT_EQ(getrlimit(RLIMIT_FSIZE, &before), 0);
+  rlimit limit = {.rlim_cur = 32_KiB, .rlim_max = before.rlim_max};
+  ASSERT_EQ(setrlimit(RLIMIT_FSIZE, &limit), 0);
+  Status status = Write(file, 0, At(0, 64_KiB));
+  ASSERT_EQ(setrlimit(RLIMIT_FSIZE, &before), 0);
+  EXPECT_EQ(status.code(), Code::kResourceExhausted);
+  EXPECT_THAT(status.message(), HasSubstr("length_bytes=65536: File too large"));
+  EXPECT_EQ(engine_->counters().short_transfers, 1u);
+  EXPECT_EQ(engine_->counters().bytes_written, 32_KiB);
+}
+
+TEST_P(IoEngineTest, CountersSayWhatWasMoved) {
+  File file = NewFile(1_MiB);
+  ASSERT_TRUE(Write(file, 0, At(0, 1_MiB)).ok());
+  ASSERT_TRUE(Read(file, 0, At(0, 128_KiB)).ok());
+  IoCounters counters = engine_->counters();
+  EXPECT_EQ(counters.bytes_written, 1_MiB);
+  EXPECT_EQ(counters.bytes_read, 128_KiB);
+  EXPECT_EQ(counters.requests, 2u);
+  EXPECT_EQ(counters.pieces, 18u);
+  EXPECT_EQ(counters.short_transfers, 0u);
+  EXPECT_EQ(counters.retries, 0u);
+}
+
+TEST_P(IoEngineTest, DoneIsCalledOnceAfterTheTicketBecameReady) {
+  File file = NewFile(1_MiB);
+  std::atomic<int> calls = 0;
+  {
+    IoTicket ticket = engine_->StartRead(file, 0, At(0, 1_MiB), [&] { ++calls; });
+    ASSERT_TRUE(ticket.Wait().ok());
+  }
+  engine_.reset();  // its threads have ended
+  EXPECT_EQ(calls, 1);
+}
+
+TEST_P(IoEngineTest, ADroppedTicketWaitsForItsMemory) {
+  File file = NewFile(4_MiB);
+  FillWithRandomBytes(At(0, 4_MiB), 5);
+  ASSERT_TRUE(Write(file, 0, At(0, 4_MiB)).ok());
+  { IoTicket dropped = engine_->StartRead(file, 0, At(4_MiB, 4_MiB)); }
+  EXPECT_TRUE(std::ranges::equal(At(0, 4_MiB), At(4_MiB, 4_MiB)));
+}
+
+TEST_P(IoEngineTest, AReplacedTicketWaitsForItsMemory) {
+  File file = NewFile(4_MiB);
+  FillWithRandomBytes(At(0, 4_MiB), 6);
+  ASSERT_TRUE(Write(file, 0, At(0, 4_MiB)).ok());
+  IoTicket ticket = engine_->StartRead(file, 0, At(4_MiB, 4_MiB));
+  ticket = IoTicket();
+  EXPECT_FALSE(ticket.valid());
+  EXPECT_TRUE(std::ranges::equal(At(0, 4_MiB), At(4_MiB, 4_MiB)));
+}
+
+TEST_P(IoEngineTest, MisalignedRequestsAreTheCallersMistake) {
+  GTEST_FLAG_SET(death_test_style, "threadsafe");
+  File file = NewFile(1_MiB);
+  if (!file.direct()) GTEST_SKIP() << "no direct I/O in " << directory_.path();
+  EXPECT_DEATH(engine_->StartRead(file, 1, At(0, 4_KiB)), "check failed");
+  EXPECT_DEATH(engine_->StartRead(file, 0, At(0, 100)), "check failed");
+  EXPECT_DEATH(engine_->StartRead(file, 0, At(0, 0)), "check failed");
+}
+
+}  // namespace
+}  // namespace strata::aio

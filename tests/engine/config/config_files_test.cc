@@ -1,0 +1,47 @@
+// The files in configs/ are what people start from: each must load.
+#include <gtest/gtest.h>
+
+#include <filesystem>
+
+#include "engine/config/run_config.h"
+
+namespace strata::engine {
+namespace {
+
+constexpr const char* kConfigs = STRATA_SOURCE_DIR "/configs";
+
+RunConfig Load(const std::string& name) {
+  Result<RunConfig> config = LoadRunConfig(std::string(kConfigs) + "/" + name);
+  EXPECT_TRUE(config.ok()) << config.status().message();
+  return config.ok() ? *config : RunConfig{};
+}
+
+TEST(ConfigFiles, EveryFileLoads) {
+  int num_files = 0;
+  for (const auto& entry : std::filesystem::directory_iterator(kConfigs)) {
+    if (entry.path().extension() != ".toml") continue;
+    Load(entry.path().filename().string());
+    ++num_files;
+  }
+  EXPECT_GE(num_files, 4);
+}
+
+TEST(ConfigFiles, TheModelsHaveTheSizesTheirNamesPromise) {
+  EXPECT_GE(NumParameters(Load("quickstart.toml").model.llama), 16'000'000u);
+  EXPECT_LE(NumParameters(Load("quickstart.toml").model.llama), 20'000'000u);
+  EXPECT_GE(NumParameters(Load("llama-300m-nvme.toml").model.llama), 300'000'000u);
+  EXPECT_GE(NumParameters(Load("llama-1b-nvme.toml").model.llama), 1'000'000'000u);
+  EXPECT_NEAR(static_cast<double>(NumParameters(Load("llama-65b-8gpu-nvme.toml").model.llama)),
+              65.3e9, 0.1e9);
+}
+
+// The quickstart's promise: training state at least three times the memory it trains in.
+TEST(ConfigFiles, TheQuickstartsStateIsThreeTimesItsMemory) {
+  RunConfig config = Load("quickstart.toml");
+  constexpr uint64_t kStateBytes = 2 + 4 + 4 + 4 + 4;  // weight, gradient, master, m, v
+  EXPECT_GE(NumParameters(config.model.llama) * kStateBytes,
+            3 * (config.memory.device_bytes + config.memory.host_bytes));
+}
+
+}  // namespace
+}  // namespace strata::engine

@@ -1,0 +1,228 @@
+#include "engine/config/run_config.h"
+
+#include <gmock/gmock.h>
+#include <gtest/gtest.h>
+
+#include <filesystem>
+#include <fstream>
+
+#include "aio/base/units.h"
+#include "tests/engine/config/minimal_config.h"
+
+namespace strata::engine {
+namespace {
+
+using testing::ElementsAre;
+using testing::HasSubstr;
+
+std::string Here(const std::string& relative) {
+  return (std::filesystem::current_path() / relative).string();
+}
+
+TEST(RunConfig, WhatIsLeftOutHasItsDefault) {
+  RunConfig config = MinimalWith({});
+  EXPECT_EQ(config.train.world_size, 1u);
+  EXPECT_EQ(config.train.gradient_clipping, 1.0);
+  EXPECT_EQ(config.train.precision, Precision::kBf16);
+  EXPECT_EQ(config.optimizer, OptimizerConfig{});
+  EXPECT_EQ(config.scheduler.type, SchedulerType::kConstant);
+  EXPECT_EQ(config.zero, ZeroConfig{});
+  EXPECT_EQ(config.aio, AioConfig{});
+  EXPECT_EQ(config.memory.device_bytes, 64_MiB);
+  EXPECT_EQ(config.model.llama.num_key_value_heads, 4u);
+  EXPECT_EQ(config.model.llama.head_dim, 16u);
+  EXPECT_FALSE(config.hardware.has_value());
+}
+
+TEST(RunConfig, DefaultsFollowTheValuesTheyAreDerivedFrom) {
+  RunConfig config = MinimalWith({"train.seed=7", "optimizer.lr=0.5", "scheduler.type=WarmupLR"});
+  EXPECT_EQ(config.model.init_seed, 7u);
+  EXPECT_EQ(config.data.seed, 7u);
+  EXPECT_EQ(config.data.cache_dir, Here("runs/a/cache"));
+  EXPECT_EQ(config.scheduler.warmup_max_lr, 0.5);
+  EXPECT_EQ(MinimalWith({"scheduler.type=WarmupDecayLR"}).scheduler.total_num_steps, 10u);
+  EXPECT_EQ(MinimalWith({"train.seed=7", "data.seed=8"}).data.seed, 8u);
+}
+
+TEST(RunConfig, PathsAreRelativeToTheFileButWhatIsWrittenIsRelativeToTheWorkingDirectory) {
+  RunConfig config = MinimalWith({});
+  EXPECT_EQ(config.data.path, "/etc/strata/text");
+  EXPECT_EQ(config.train.run_dir, Here("runs/a"));
+  EXPECT_EQ(MinimalWith({"data.path=text"}).data.path, Here("text"));
+  EXPECT_EQ(MinimalWith({"data.path=/x/../y/"}).data.path, "/y");
+}
+
+TEST(RunConfig, NvmePathIsOneDirectoryOrSeveral) {
+  RunConfig one = MinimalWith({"zero_optimization.offload_param.nvme_path=/nvme0/"});
+  EXPECT_THAT(one.zero.offload_param.nvme_paths, ElementsAre("/nvme0"));
+  RunConfig two = MinimalWith({"zero_optimization.offload_param.nvme_path=['/nvme0', '/nvme1']"});
+  EXPECT_THAT(two.zero.offload_param.nvme_paths, ElementsAre("/nvme0", "/nvme1"));
+}
+
+TEST(RunConfig, SizesAreTextWithAUnitOrANumberOfBytes) {
+  EXPECT_EQ(MinimalWith({"memory.device=1.5GiB"}).memory.device_bytes, 1536_MiB);
+  EXPECT_EQ(MinimalWith({"aio.block_size=1048576"}).aio.block_size_bytes, 1_MiB);
+}
+
+TEST(RunConfig, DeepSpeedsNameForThreadsIsAnotherNameOfThreadCount) {
+  EXPECT_EQ(MinimalWith({"aio.intra_op_parallelism=3"}).aio.thread_count, 3u);
+  EXPECT_EQ(MinimalWith({"aio.intra_op_parallelism=3", "aio.thread_count=4"}).aio.thread_count, 4u);
+}
+
+TEST(RunConfig, PrefetchOpsIsAutoOrANumber) {
+  EXPECT_EQ(MinimalWith({"zero_optimization.prefetch_ops=0"}).zero.prefetch_ops, 0u);
+  EXPECT_EQ(MinimalWith({"zero_optimization.prefetch_ops=auto"}).zero.prefetch_ops, std::nullopt);
+}
+
+TEST(RunConfig, TheLastOverrideWins) {
+  EXPECT_EQ(MinimalWith({"train.steps=20", "train.steps = 30"}).train.steps, 30u);
+}
+
+TEST(RunConfig, TwoBatchSizesGiveTheThird) {
+  TrainConfig train = MinimalWith({"train.train_batch_size=24",
+                                   "train.train_micro_batch_size_per_gpu=3", "train.world_size=2"})
+                          .train;
+  EXPECT_EQ(train.gradient_accumulation_steps, 4u);
+  train = MinimalWith({"train.train_batch_size=24", "train.gradient_accumulation_steps=4",
+                       "train.world_size=2"})
+              .train;
+  EXPECT_EQ(train.train_micro_batch_size_per_gpu, 3u);
+  train = MinimalWith({"train.train_batch_size=0", "train.train_micro_batch_size_per_gpu=3",
+                       "train.gradient_accumulation_steps=4", "train.world_size=2"})
+              .train;
+  EXPECT_EQ(train.train_batch_size, 24u);
+}
+
+TEST(RunConfig, OneBatchSizeAloneMeansNoAccumulation) {
+  TrainConfig train = MinimalWith({"train.train_batch_size=8", "train.world_size=2"}).train;
+  EXPECT_EQ(train.train_micro_batch_size_per_gpu, 4u);
+  EXPECT_EQ(train.gradient_accumulation_steps, 1u);
+  train = MinimalWith({"train.train_batch_size=0", "train.train_micro_batch_size_per_gpu=3"}).train;
+  EXPECT_EQ(train.train_batch_size, 3u);
+  EXPECT_EQ(train.gradient_accumulation_steps, 1u);
+}
+
+TEST(RunConfig, HardwareRatesReplaceTheDefaultsThatTheyName) {
+  RunConfig config = MinimalWith({"hardware.cores=64", "hardware.rates.\"mlp.backward\"=4e11"});
+  ASSERT_TRUE(config.hardware.has_value());
+  EXPECT_EQ(config.hardware->cores, 64u);
+  EXPECT_EQ(config.hardware->rates.at("mlp.backward"), 4e11);
+  EXPECT_EQ(config.hardware->h2d_bytes_per_s, prefetch::Hardware{}.h2d_bytes_per_s);
+}
+
+TEST(RunConfig, BackendsAreInTheOrderOfTheirEnum) {
+  EXPECT_EQ(MinimalWith({"aio.backend=io_uring"}).aio.backend, aio::IoBackend::kIoUring);
+  EXPECT_EQ(MinimalWith({"aio.backend=posix"}).aio.backend, aio::IoBackend::kPosix);
+  EXPECT_EQ(MinimalWith({"aio.verify=sampled"}).aio.verify, tiering::Verify::kSampled);
+  EXPECT_EQ(MinimalWith({"aio.verify=off"}).aio.verify, tiering::Verify::kOff);
+}
+
+TEST(RunConfig, AResolvedConfigReadsBackEqual) {
+  RunConfig plain = MinimalWith({});
+  Result<RunConfig> again = ParseRunConfig(ToToml(plain), "/elsewhere/config.toml");
+  ASSERT_TRUE(again.ok()) << again.status().message() << "\n" << ToToml(plain);
+  EXPECT_EQ(*again, plain);
+}
+
+TEST(RunConfig, AConfigWithEveryKindOfValueReadsBackEqual) {
+  RunConfig config = MinimalWith({"model.rope_theta=500000.1",
+                                  "model.rope_scaling.factor=8",
+                                  "model.init_seed=12",
+                                  "model.weights=/hf \"quoted\\u0001\"",
+                                  "model.tie_word_embeddings=true",
+                                  "train.precision=fp32",
+                                  "train.seed=9223372036854775807",
+                                  "optimizer.betas=[0.9, 0.95]",
+                                  "optimizer.lr=0.1",
+                                  "optimizer.eps=1e-300",
+                                  "scheduler.type=WarmupCosineLR",
+                                  "scheduler.cos_min_ratio=0.3",
+                                  "scheduler.warmup_type=linear",
+                                  "zero_optimization.stage=3",
+                                  "zero_optimization.offload_param.device=nvme",
+                                  "zero_optimization.prefetch_ops=4",
+                                  "zero_optimization.offload_param.nvme_path=['/a', '/b']",
+                                  "aio.backend=posix",
+                                  "aio.verify=sampled",
+                                  "memory.host=12345678",
+                                  "hardware.cores=8",
+                                  "hardware.rates.\"mlp.backward\"=4e11"});
+  Result<RunConfig> again = ParseRunConfig(ToToml(config), "/elsewhere/config.toml");
+  ASSERT_TRUE(again.ok()) << again.status().message() << "\n" << ToToml(config);
+  EXPECT_EQ(*again, config);
+  EXPECT_FALSE(*again == MinimalWith({}));
+}
+
+TEST(RunConfig, ConfigsThatDifferOnlyInMeasuredRatesAreNotEqual) {
+  EXPECT_FALSE(MinimalWith({"hardware.cores=8"}) == MinimalWith({"hardware.cores=9"}));
+  EXPECT_FALSE(MinimalWith({"hardware.cores=8"}) == MinimalWith({}));
+}
+
+// A directory with a config.json, and a run.toml that names it.
+class ModelFileTest : public testing::Test {
+ protected:
+  void SetUp() override {
+    std::string name = testing::TempDir() + "strata_config_XXXXXX";
+    ASSERT_NE(mkdtemp(name.data()), nullptr);
+    directory_ = name;
+    std::filesystem::create_directory(directory_ / "hf");
+    std::ofstream(directory_ / "hf/config.json") << ToConfigJson(Shape(), DType::kBf16);
+  }
+  void TearDown() override { std::filesystem::remove_all(directory_); }
+
+  static LlamaConfig Shape() { return MinimalWith({"model.hidden_size=96"}).model.llama; }
+
+  Result<RunConfig> LoadWith(const std::string& model_section) {
+    std::string text(kMinimalConfig);
+    size_t end_of_model = text.find("[data]");
+    std::filesystem::path file = directory_ / "run.toml";
+    std::ofstream(file) << "[model]\n" << model_section << "\n" << text.substr(end_of_model);
+    return LoadRunConfig(file.string());
+  }
+
+  std::filesystem::path directory_;
+};
+
+TEST_F(ModelFileTest, TheShapeComesFromAConfigJsonBesideTheFile) {
+  Result<RunConfig> config = LoadWith("config = \"hf/config.json\"");
+  ASSERT_TRUE(config.ok()) << config.status().message();
+  EXPECT_EQ(config->model.llama, Shape());
+  EXPECT_EQ(config->model.weights, "");
+}
+
+TEST_F(ModelFileTest, TheShapeOfImportedWeightsComesWithThem) {
+  Result<RunConfig> config = LoadWith("weights = \"hf\"");
+  ASSERT_TRUE(config.ok()) << config.status().message();
+  EXPECT_EQ(config->model.llama, Shape());
+  EXPECT_EQ(config->model.weights, (directory_ / "hf").string());
+}
+
+TEST_F(ModelFileTest, AResolvedConfigNeedsTheConfigJsonNoMore) {
+  Result<RunConfig> config = LoadWith("weights = \"hf\"");
+  ASSERT_TRUE(config.ok()) << config.status().message();
+  std::filesystem::remove_all(directory_ / "hf");
+  Result<RunConfig> again = ParseRunConfig(ToToml(*config), "/elsewhere/config.toml");
+  ASSERT_TRUE(again.ok()) << again.status().message();
+  EXPECT_EQ(*again, *config);
+}
+
+TEST_F(ModelFileTest, AMissingConfigJsonIsNamed) {
+  EXPECT_THAT(LoadWith("config = \"no.json\"").status().message(),
+              HasSubstr((directory_ / "no.json").string() + ": No such file"));
+}
+
+TEST_F(ModelFileTest, AShapeFromTwoPlacesIsRefused) {
+  EXPECT_THAT(LoadWith("config = \"hf/config.json\"\nhidden_size = 64").status().message(),
+              HasSubstr("has config and also keys of the shape"));
+  EXPECT_THAT(LoadWith("config = \"hf/config.json\"\nweights = \"hf\"").status().message(),
+              HasSubstr("has config and also weights"));
+}
+
+TEST_F(ModelFileTest, AMissingFileIsNotFound) {
+  Status status = LoadRunConfig((directory_ / "no.toml").string()).status();
+  EXPECT_EQ(status.code(), Code::kNotFound);
+  EXPECT_THAT(status.message(), HasSubstr("no.toml"));
+}
+
+}  // namespace
+}  // namespace strata::engine
