@@ -7,6 +7,7 @@
 
 #include <cstddef>
 #include <cstdint>
+#include <memory>
 #include <span>
 
 #include "aio/base/status.h"
@@ -14,6 +15,10 @@
 #include "engine/model/units.h"
 
 namespace strata::engine {
+
+class AttentionUnit;
+class MlpUnit;
+class HeadUnit;
 
 enum class Pass : uint8_t { kForward, kBackward };
 
@@ -27,6 +32,9 @@ struct BatchShape {
 class LlamaModel {
  public:
   LlamaModel(const LlamaConfig& config, DType dtype, const BatchShape& batch, Kernels* kernels);
+  ~LlamaModel();
+  LlamaModel(LlamaModel&&) noexcept;
+  LlamaModel& operator=(LlamaModel&&) noexcept;
 
   using Bytes = std::span<std::byte>;
   using Stream = tiering::StreamContext;
@@ -75,11 +83,15 @@ class LlamaModel {
   DType dtype() const { return dtype_; }
 
  private:
+  Matrix Activation(Bytes bytes) const;
+
   LlamaConfig config_;
   DType dtype_;
   BatchShape batch_;
   Kernels* kernels_;
-  std::vector<float> inverse_frequency_;
+  std::unique_ptr<const AttentionUnit> attention_;
+  std::unique_ptr<const MlpUnit> mlp_;
+  std::unique_ptr<const HeadUnit> head_;
 };
 
 }  // namespace strata::engine

@@ -1,0 +1,54 @@
+// x + o_proj(attention(rope(q), rope(k), v)) of norm(x), and back.
+#pragma once
+
+#include <cstdint>
+#include <span>
+#include <vector>
+
+#include "engine/model/internal/parameters.h"
+#include "engine/model/internal/workspace_layout.h"
+#include "engine/model/llama.h"
+
+namespace strata::engine {
+
+class AttentionUnit {
+ public:
+  AttentionUnit(const LlamaConfig& config, DType dtype, const BatchShape& batch, Kernels* kernels);
+
+  using Bytes = std::span<std::byte>;
+  using Stream = Kernels::Stream;
+
+  uint64_t WorkspaceBytes(Pass pass) const;
+  double Flops(Pass pass) const;
+  Status Forward(const Stream& stream, Bytes weights, const Matrix& x, const Matrix& y,
+                 Bytes workspace) const;
+  Status Backward(const Stream& stream, Bytes weights, const Matrix& x, const Matrix& d,
+                  Bytes gradient, Bytes workspace) const;
+
+ private:
+  struct Buffers {
+    Matrix h, q, k, v, out;
+    std::span<std::byte> log_sum_exp, kernel_workspace;
+    Matrix dout, dq, dk, dv, dh;  // backward
+  };
+  Buffers LayOut(WorkspaceLayout& layout, Pass pass) const;
+  void LayOutActivations(WorkspaceLayout& layout, Buffers& buffers) const;
+
+  // From x to the attention's output, before o_proj: what backward computes again.
+  Status Attend(const Stream& stream, const Parameters& parameters, const Matrix& x,
+                const Buffers& buffers) const;
+  // d(loss)/d(projected), from d(loss)/dy, through o_proj, attention and rope.
+  Status AttendBackward(const Stream& stream, const Parameters& parameters, const Matrix& dy,
+                        const Buffers& buffers) const;
+  Status Rope(const Stream& stream, const Matrix& x, int direction) const;
+
+  DType dtype_;
+  Kernels* kernels_;
+  UnitSpec spec_;  // of any layer: names aside, all are alike
+  AttentionShape shape_;
+  uint64_t num_tokens_, hidden_size_, query_size_, key_value_size_;
+  float eps_;
+  std::vector<float> inverse_frequency_;
+};
+
+}  // namespace strata::engine

@@ -1,0 +1,68 @@
+// A whole model run unit by unit in plain memory: no tiers, no plan, no streams. What training does
+// to the numbers, and nothing else.
+#pragma once
+
+#include <cstdint>
+#include <span>
+#include <string>
+#include <vector>
+
+#include "engine/model/llama.h"
+
+namespace strata::engine {
+
+class PlainRun {
+ public:
+  using Buffer = std::vector<std::byte>;
+
+  PlainRun(const LlamaConfig& config, DType dtype, const BatchShape& batch, Kernels* kernels);
+
+  const LlamaModel& model() const { return model_; }
+  const std::vector<UnitSpec>& units() const { return units_; }
+
+  void SetWeights(const std::string& tensor, std::span<const float> values);
+  // Normal-like noise of about 1 / sqrt(columns), norms around 1; of `seed` alone.
+  void RandomizeWeights(uint32_t seed);
+  std::vector<float> Weights(const std::string& tensor) const;
+  std::vector<float> Gradient(const std::string& tensor) const;
+
+  // Every output and workspace holds this byte before it is used; 0xff makes NaNs.
+  void PoisonWith(uint8_t byte) { poison_ = std::byte{byte}; }
+
+  // Forward and backward of tokens [micro_batch, seq_len + 1]; gradients are added to. Returns the
+  // sum of token losses.
+  double Step(std::span<const int32_t> tokens, float gradient_scale);
+  double Loss(std::span<const int32_t> tokens);
+
+  // One unit, by its place. The workspace has exactly the size the model asks for.
+  Buffer Forward(size_t unit, Buffer& x);
+  void Backward(size_t unit, Buffer& x, Buffer& d);
+  // Loss sum; d is set. Without d: the loss alone.
+  double Head(Buffer& x, std::span<const int32_t> targets, float gradient_scale, Buffer* d);
+
+ private:
+  struct TensorPlace {
+    size_t unit;
+    const TensorSpec* tensor;
+  };
+  TensorPlace Find(const std::string& tensor) const;
+  Buffer Poisoned(uint64_t size_bytes) const { return Buffer(size_bytes, poison_); }
+  Buffer Workspace(UnitKind kind, Pass pass) const;
+  // Inputs of every unit, the head's included.
+  std::vector<Buffer> ForwardAll(std::span<const int32_t> tokens);
+
+  DType dtype_;
+  std::vector<UnitSpec> units_;
+  LlamaModel model_;
+  std::vector<Buffer> weights_;    // by unit
+  std::vector<Buffer> gradients_;  // by unit, fp32
+  std::byte poison_{0xff};
+};
+
+// Elements of a buffer of `dtype`, and back.
+std::vector<float> ToFloats(std::span<const std::byte> bytes, DType dtype);
+PlainRun::Buffer FromFloats(std::span<const float> values, DType dtype);
+std::vector<float> RandomFloats(size_t count, uint32_t seed);
+std::vector<int32_t> RandomTokens(const BatchShape& batch, uint64_t vocab_size, uint32_t seed);
+
+}  // namespace strata::engine
