@@ -14,12 +14,12 @@
 namespace strata::engine {
 
 struct ExportOptions {
-  std::string directory;       // must not exist; written beside and renamed when whole
+  std::string directory;       // may exist if empty; written beside and renamed when whole
   DType dtype = DType::kBf16;  // of the tensors in the files
   uint64_t max_shard_bytes = 5'000'000'000;
   // Host memory to use for copying; at least 1 MiB.
   uint64_t buffer_bytes = 16 << 20;
-  std::function<void(uint64_t done_bytes, uint64_t total_bytes)> on_progress;
+  std::function<void(uint64_t done_bytes, uint64_t total_bytes)> on_progress = {};
 };
 
 // Hands out elements [first, first + out.size() / SizeOf(dtype)) of a tensor, in options.dtype.
