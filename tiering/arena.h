@@ -8,6 +8,7 @@
 #include <cstdint>
 #include <span>
 #include <string>
+#include <utility>
 
 #include "aio/base/status.h"
 #include "aio/io_buffer.h"

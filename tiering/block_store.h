@@ -40,13 +40,20 @@ struct BlockDescription {
 };
 
 struct BlockStoreOptions {
-  std::vector<std::string> directories;  // one or more, striped; must exist
-  std::string run_id;
+  // One or more, which must exist. Their order is part of the store.
+  std::vector<std::string> directories = {};
+  std::string run_id = {};  // letters, digits, '-', '_' and '.'
   uint32_t rank = 0;
-  uint64_t capacity_bytes = 0;  // over all directories, rounded up; fixed for the store's life
+  // Versions of each durable block there is room for: the valid generation's and the one being
+  // written are two, each generation pinned beside the newest is one more. Create() takes that
+  // room; Open() adds to it when this is more than before.
+  uint32_t num_generations = 2;
   Verify verify = Verify::kAlways;
-  // Told how many bytes of the file are initialised so far; for a progress line.
-  std::function<void(uint64_t done_bytes, uint64_t total_bytes)> on_initialise;
+  // Open() only: no lock, nothing written, writes fail; works beside the process that holds the
+  // lock. That process may overwrite all but pinned generations meanwhile: a checked read notices.
+  bool read_only = false;
+  // Told how many bytes of the files are initialised so far; for a progress line.
+  std::function<void(uint64_t done_bytes, uint64_t total_bytes)> on_initialise = {};
 };
 
 struct Generation {
@@ -139,8 +146,8 @@ class BlockStore {
   virtual uint64_t capacity_bytes() const = 0;
 };
 
-// Bytes of file that `blocks` need with `num_generations` kept (the live and the one being written
-// are two), padding included. What a planner asks for and Create() takes.
+// Bytes of file over all directories, padding included, that a store of `blocks` takes when created
+// with this num_generations: durable blocks that often, scratch blocks once. For planners.
 uint64_t StoreCapacityBytes(const std::vector<BlockDescription>& blocks, uint32_t num_generations);
 
 }  // namespace strata::tiering

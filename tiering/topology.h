@@ -31,9 +31,9 @@ class Topology {
   uint32_t num_cores() const;
   uint32_t num_cpus() const;
   bool is_synthetic() const;
-  // The block devices (drives) below a path's file system and the NUMA node each is near, where
-  // sysfs tells: "vda (node 0)".
-  std::string Describe() const;
+  // One line per node, "node 0: 2 cores (0-1), 4 cpus (0-3)", and one for the drives below the file
+  // system of `path` and the node each is near, where sysfs tells: "drives of /: vda (node 0)".
+  std::string Describe(const std::string& path = "/") const;
 
   // Binds the calling thread to a node's hardware threads; a no-op on a synthetic topology.
   Status BindThisThread(uint32_t numa_node) const;

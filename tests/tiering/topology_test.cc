@@ -1,0 +1,73 @@
+#include "tiering/topology.h"
+
+#include <gmock/gmock.h>
+#include <sched.h>
+
+#include <thread>
+
+namespace strata::tiering {
+namespace {
+
+using testing::ElementsAre;
+using testing::HasSubstr;
+
+TEST(TopologyTest, ASyntheticMachineHasTheNodesCoresAndCpusDescribed) {
+  auto topology = Topology::Synthetic("pack:2 numa:1 core:4 pu:2");
+  ASSERT_TRUE(topology.ok()) << topology.status().ToString();
+  EXPECT_TRUE(topology->is_synthetic());
+  EXPECT_EQ(topology->num_cores(), 8u);
+  EXPECT_EQ(topology->num_cpus(), 16u);
+  ASSERT_EQ(topology->numa_nodes().size(), 2u);
+  const NumaNode& second = topology->numa_nodes()[1];
+  EXPECT_EQ(second.index, 1u);
+  EXPECT_THAT(second.cores, ElementsAre(4, 5, 6, 7));
+  EXPECT_THAT(second.cpus, ElementsAre(8, 9, 10, 11, 12, 13, 14, 15));
+  EXPECT_EQ(topology->Describe(),
+            "node 0: 4 cores (0-3), 8 cpus (0-7)\n"
+            "node 1: 4 cores (4-7), 8 cpus (8-15)\n");
+}
+
+TEST(TopologyTest, BindingOnASyntheticMachineIsDecidedAndNotDone) {
+  auto topology = Topology::Synthetic("numa:2 core:2 pu:1");
+  ASSERT_TRUE(topology.ok());
+  EXPECT_TRUE(topology->BindThisThread(1).ok());
+  Status beyond = topology->BindThisThread(2);
+  EXPECT_EQ(beyond.code(), Code::kInvalidArgument);
+  EXPECT_THAT(beyond.message(), HasSubstr("NUMA node 2 is not there: this machine has 2 nodes"));
+}
+
+TEST(TopologyTest, ADescriptionThatHwlocDoesNotKnowIsAnErrorThatShowsOneThatItDoes) {
+  auto topology = Topology::Synthetic("two sockets, please");
+  ASSERT_FALSE(topology.ok());
+  EXPECT_EQ(topology.status().code(), Code::kInvalidArgument);
+  EXPECT_THAT(topology.status().message(), HasSubstr("two sockets, please"));
+  EXPECT_THAT(topology.status().message(), HasSubstr("pack:2 numa:1"));
+}
+
+TEST(TopologyTest, ThisMachineHasANodeAndEveryCpuIsOnOne) {
+  auto topology = Topology::Detect();
+  ASSERT_TRUE(topology.ok()) << topology.status().ToString();
+  size_t cpus = 0;
+  for (const NumaNode& node : topology->numa_nodes()) cpus += node.cpus.size();
+  EXPECT_GE(topology->num_cores(), 1u);
+  EXPECT_EQ(cpus, topology->num_cpus());
+  EXPECT_EQ(topology->Describe().find("drives of /: ") == std::string::npos,
+            topology->is_synthetic());
+}
+
+TEST(TopologyTest, ABoundThreadMayRunOnTheCpusOfItsNodeOnly) {
+  auto topology = Topology::Detect();
+  ASSERT_TRUE(topology.ok());
+  if (topology->is_synthetic()) GTEST_SKIP() << "hwloc describes another machine";
+  const NumaNode& node = topology->numa_nodes().front();
+  std::thread([&] {
+    ASSERT_TRUE(topology->BindThisThread(node.index).ok());
+    cpu_set_t allowed;
+    ASSERT_EQ(sched_getaffinity(0, sizeof(allowed), &allowed), 0);
+    EXPECT_EQ(static_cast<size_t>(CPU_COUNT(&allowed)), node.cpus.size());
+    for (uint32_t cpu : node.cpus) EXPECT_TRUE(CPU_ISSET(cpu, &allowed)) << cpu;
+  }).join();
+}
+
+}  // namespace
+}  // namespace strata::tiering
