@@ -1,0 +1,343 @@
+#include "prefetch/internal/placement.h"
+
+#include <algorithm>
+
+#include "aio/base/check.h"
+
+namespace strata::prefetch::internal {
+namespace {
+
+Tier Other(Tier tier) { return tier == Tier::kDevice ? Tier::kHost : Tier::kDevice; }
+
+ArenaMap ArenaFor(const Layout& layout, Tier tier) {
+  size_t index = static_cast<size_t>(tier);
+  return ArenaMap(layout.fixed_bytes[index], layout.budget_bytes[index]);
+}
+
+// What moving a byte costs on each way, relative to the others.
+constexpr double kCopyWeight = 1;
+constexpr double kNvmeWeight = 4;
+
+}  // namespace
+
+Placement::Placement(const Trace& trace, const Layout& layout, const Future& future,
+                     uint32_t prefetch_ops)
+    : trace_(trace),
+      layout_(layout),
+      future_(future),
+      prefetch_ops_(prefetch_ops),
+      arenas_{ArenaFor(layout, Tier::kDevice), ArenaFor(layout, Tier::kHost)},
+      states_(trace.blocks.size()) {
+  PlaceFixed(layout);
+}
+
+void Placement::PlaceFixed(const Layout& layout) {
+  for (const std::optional<Slot>& slot : layout.workspaces)
+    if (slot)
+      usages_[static_cast<size_t>(slot->tier)].Add("workspace", slot->offset_bytes,
+                                                   slot->size_bytes);
+  for (size_t i = 0; i < states_.size(); ++i) {
+    BlockId block = static_cast<BlockId>(i);
+    StateOf(block).next_read = future_.NextRead(block, 0);
+    if (Describe(block).lifetime == Lifetime::kStep) continue;
+    if (!layout.homes[i]) {
+      StateOf(block).nvme_version = 0;
+      continue;
+    }
+    Occupy(block, *layout.homes[i]);
+    Copy& home = CopyOf(block, layout.homes[i]->tier);
+    home.is_fixed = true;
+    home.version = 0;
+  }
+}
+
+void Placement::StartWith(const Resident& resident) {
+  const Slot& slot = resident.slot;
+  ArenaOf(slot.tier).Take({slot.offset_bytes, slot.size_bytes}, resident.block);
+  Occupy(resident.block, slot);
+  Copy& copy = CopyOf(resident.block, slot.tier);
+  copy.version = 0;
+  copy.preferred_offset_bytes = slot.offset_bytes;
+}
+
+void Placement::StartOp(size_t op, std::optional<NodeIndex> gate) {
+  op_ = op;
+  gate_ = gate;
+}
+
+bool Placement::IsCurrent(BlockId block, Tier tier) const {
+  const Copy& copy = CopyOf(block, tier);
+  return copy.is_present && copy.version == StateOf(block).version;
+}
+
+bool Placement::IsCurrentOnNvme(BlockId block) const {
+  return StateOf(block).nvme_version == StateOf(block).version;
+}
+
+bool Placement::IsCurrentElsewhere(BlockId block, Tier tier) const {
+  return IsCurrentOnNvme(block) || IsCurrent(block, Other(tier));
+}
+
+bool Placement::Bring(BlockId block, Tier tier, const Request& request) {
+  if (IsCurrent(block, tier)) return true;
+  return tier == Tier::kHost ? BringToHost(block, request) : BringToDevice(block, request);
+}
+
+bool Placement::BringToHost(BlockId block, const Request& request) {
+  // Finding room in host memory never touches copies in device memory.
+  if (!HaveSlot(block, Tier::kHost, request)) return false;
+  if (IsCurrent(block, Tier::kDevice))
+    CopyAcross(block, Tier::kDevice);
+  else
+    Read(block);
+  return true;
+}
+
+bool Placement::BringToDevice(BlockId block, const Request& request) {
+  if (!Bring(block, Tier::kHost, request)) return false;
+  Pin(block, Tier::kHost);
+  bool has_slot = HaveSlot(block, Tier::kDevice, request);
+  Unpin(block, Tier::kHost);
+  if (has_slot) CopyAcross(block, Tier::kHost);
+  return has_slot;
+}
+
+bool Placement::HaveSlot(BlockId block, Tier tier, const Request& request) {
+  return HasSlot(block, tier) || Allocate(block, tier, request);
+}
+
+bool Placement::Allocate(BlockId block, Tier tier, const Request& request) {
+  shortage_ = {tier, block};
+  std::optional<Range> range = ArenaOf(tier).Find(SearchFor(block, tier, request));
+  if (!range) return false;
+  for (BlockId tenant : ArenaOf(tier).TenantsOf(*range))
+    if (!Evict(tenant, tier, request)) return false;
+  SlotHistory history = ArenaOf(tier).Take(*range, block);
+  Occupy(block,
+         {.tier = tier, .offset_bytes = range->offset_bytes, .size_bytes = range->size_bytes});
+  CopyOf(block, tier).history = std::move(history);
+  return true;
+}
+
+Search Placement::SearchFor(BlockId block, Tier tier, const Request& request) const {
+  size_t settled_ops = prefetch_ops_ + 2;
+  return {.size_bytes = SlotBytes(Describe(block)),
+          .reserve_bytes = request.reserve_bytes[static_cast<size_t>(tier)],
+          .ready_op = op_ - std::min(op_, settled_ops),
+          .cost = [=, this, &request](BlockId tenant) { return CostOf(tenant, tier, request); },
+          .preferred_offset_bytes = CopyOf(block, tier).preferred_offset_bytes,
+          .preferred_gain = GainOfStaying(block, request)};
+}
+
+// The worth of a byte that stays: what fetching it again costs, over the time until that is needed.
+EvictionCost Placement::CostOf(BlockId block, Tier tier, const Request& request) const {
+  const BlockState& state = StateOf(block);
+  const Copy& copy = CopyOf(block, tier);
+  bool is_needed = request.keep_until && state.next_read <= *request.keep_until;
+  if (copy.pins > 0 || is_needed) return {.is_possible = false};
+  double ops_until_read =
+      static_cast<double>(state.next_read - std::min<uint64_t>(op_, state.next_read));
+  double weight = MoveWeight(block, tier) / (ops_until_read + 1);
+  return {.loss = static_cast<double>(copy.slot.size_bytes) * weight, .last_use = copy.last_use};
+}
+
+double Placement::MoveWeight(BlockId block, Tier tier) const {
+  if (IsCurrent(block, Other(tier))) return kCopyWeight;
+  if (tier == Tier::kDevice)
+    return IsCurrentOnNvme(block) ? kNvmeWeight + kCopyWeight : kNvmeWeight + 2 * kCopyWeight;
+  if (IsCurrentOnNvme(block)) return kNvmeWeight;
+  return IsHome(Describe(block), Tier::kDevice) ? 2 * kCopyWeight : 2 * kNvmeWeight;
+}
+
+// A copy that ends the step where it started it need not be fetched in the next one.
+double Placement::GainOfStaying(BlockId block, const Request& request) const {
+  uint64_t next_read = future_.NextRead(block, request.for_op + 1);
+  if (next_read == Future::kNever || next_read < trace_.ops.size()) return 0;
+  double ops_until_read = static_cast<double>(next_read - op_);
+  return static_cast<double>(SlotBytes(Describe(block))) * kNvmeWeight / ops_until_read;
+}
+
+void Placement::Occupy(BlockId block, const Slot& slot) {
+  Copy& copy = CopyOf(block, slot.tier);
+  copy.is_present = true;
+  copy.version = kNoVersion;
+  copy.slot = slot;
+  copy.last_use = op_;
+  usages_[static_cast<size_t>(slot.tier)].Add(Describe(block).purpose, slot.offset_bytes,
+                                              slot.size_bytes);
+}
+
+bool Placement::Evict(BlockId block, Tier tier, const Request& request) {
+  if (IsCurrent(block, tier) && !IsCurrentElsewhere(block, tier)) {
+    if (tier == Tier::kDevice || IsHome(Describe(block), Tier::kDevice)) {
+      if (!HaveSlot(block, Other(tier), request)) return false;
+      CopyAcross(block, tier);
+    } else {
+      Write(block);
+    }
+  }
+  Drop(block, tier);
+  return true;
+}
+
+void Placement::Drop(BlockId block, Tier tier) {
+  Copy& copy = CopyOf(block, tier);
+  if (!copy.is_present || copy.is_fixed) return;
+  ArenaOf(tier).Free(copy.slot.offset_bytes, std::move(copy.history), copy.last_use);
+  usages_[static_cast<size_t>(tier)].Remove(Describe(block).purpose, copy.slot.size_bytes);
+  copy.is_present = false;
+  copy.version = kNoVersion;
+  copy.history = SlotHistory();
+}
+
+bool Placement::Clear(Tier tier, const Request& request) {
+  ArenaMap& arena = ArenaOf(tier);
+  size_t index = static_cast<size_t>(tier);
+  for (BlockId tenant : arena.TenantsOf({layout_.fixed_bytes[index], arena.capacity_bytes()})) {
+    STRATA_CHECK(CopyOf(tenant, tier).pins == 0);
+    if (!Evict(tenant, tier, request)) return false;
+  }
+  return true;
+}
+
+void Placement::Read(BlockId block) {
+  STRATA_CHECK(IsCurrentOnNvme(block));
+  BlockState& state = StateOf(block);
+  Copy& to = CopyOf(block, Tier::kHost);
+  std::vector<NodeIndex> deps;
+  to.history.AppendAll(&deps);
+  if (state.last_nvme_node) deps.push_back(*state.last_nvme_node);
+  NodeIndex node = AddTransfer({.kind = NodeKind::kRead,
+                                .lane = Lane::kNvmeRead,
+                                .block = block,
+                                .version = state.version,
+                                .to = to.slot},
+                               std::move(deps));
+  to.history.SetWriter(node);
+  to.version = state.version;
+  to.last_use = op_;
+  state.last_nvme_node = node;
+}
+
+void Placement::Write(BlockId block) {
+  STRATA_CHECK(IsCurrent(block, Tier::kHost));
+  BlockState& state = StateOf(block);
+  Copy& from = CopyOf(block, Tier::kHost);
+  std::vector<NodeIndex> deps;
+  from.history.AppendWriter(&deps);
+  if (state.last_nvme_node) deps.push_back(*state.last_nvme_node);
+  NodeIndex node = AddTransfer({.kind = NodeKind::kWrite,
+                                .lane = Lane::kNvmeWrite,
+                                .block = block,
+                                .version = state.version,
+                                .from = from.slot},
+                               std::move(deps));
+  from.history.AddReader(node, Lane::kNvmeWrite);
+  from.last_use = op_;
+  state.nvme_version = state.version;
+  state.last_nvme_node = node;
+}
+
+void Placement::CopyAcross(BlockId block, Tier from_tier) {
+  STRATA_CHECK(IsCurrent(block, from_tier));
+  bool is_in = from_tier == Tier::kHost;
+  Lane lane = is_in ? Lane::kH2d : Lane::kD2h;
+  BlockState& state = StateOf(block);
+  Copy& from = CopyOf(block, from_tier);
+  Copy& to = CopyOf(block, Other(from_tier));
+  std::vector<NodeIndex> deps;
+  from.history.AppendWriter(&deps);
+  to.history.AppendAll(&deps);
+  NodeIndex node = AddTransfer({.kind = is_in ? NodeKind::kCopyIn : NodeKind::kCopyOut,
+                                .lane = lane,
+                                .block = block,
+                                .version = state.version,
+                                .from = from.slot,
+                                .to = to.slot},
+                               std::move(deps));
+  from.history.AddReader(node, lane);
+  to.history.SetWriter(node);
+  to.version = state.version;
+  from.last_use = to.last_use = op_;
+}
+
+NodeIndex Placement::AddTransfer(Node node, std::vector<NodeIndex> deps) {
+  if (gate_) deps.push_back(*gate_);
+  return sequence_.Add(std::move(node), std::move(deps));
+}
+
+NodeIndex Placement::Run(OpId op_id) {
+  const TraceOp& op = trace_.ops[Index(op_id)];
+  Node node{.kind = NodeKind::kRun, .lane = op.lane, .op = op_id};
+  std::vector<NodeIndex> deps;
+  for (const Access& access : op.accesses) {
+    node.operands.push_back(CopyOf(access.block, TierOf(op.lane)).slot);
+    AppendOperandDeps(access, TierOf(op.lane), &deps);
+  }
+  if (op.workspace_bytes > 0) node.workspace = layout_.workspaces[static_cast<size_t>(op.lane)];
+  NodeIndex index = sequence_.Add(std::move(node), std::move(deps));
+  for (const Access& access : op.accesses) RecordRun(access, op.lane, index);
+  return index;
+}
+
+void Placement::AppendOperandDeps(const Access& access, Tier tier,
+                                  std::vector<NodeIndex>* deps) const {
+  const Copy& copy = CopyOf(access.block, tier);
+  STRATA_CHECK(copy.is_present);
+  STRATA_CHECK(access.mode == AccessMode::kWrite || IsCurrent(access.block, tier));
+  if (access.mode == AccessMode::kRead) {
+    copy.history.AppendWriter(deps);
+    return;
+  }
+  copy.history.AppendAll(deps);
+  StateOf(access.block).value.AppendAll(deps);
+}
+
+void Placement::RecordRun(const Access& access, Lane lane, NodeIndex node) {
+  BlockState& state = StateOf(access.block);
+  Copy& copy = CopyOf(access.block, TierOf(lane));
+  copy.last_use = op_;
+  if (access.mode == AccessMode::kRead) {
+    copy.history.AddReader(node, lane);
+    state.value.AddReader(node, lane);
+    return;
+  }
+  ++state.version;
+  copy.version = state.version;
+  copy.history.SetWriter(node);
+  state.value.SetWriter(node);
+  Drop(access.block, Other(TierOf(lane)));
+}
+
+bool Placement::WriteBack(BlockId block, const Request& request) {
+  Tier home = Describe(block).home;
+  if (home != Tier::kNvme) return Bring(block, home, request);
+  if (IsCurrentOnNvme(block)) return true;
+  if (!Bring(block, Tier::kHost, request)) return false;
+  Write(block);
+  return true;
+}
+
+void Placement::Settle(BlockId block, size_t op) {
+  BlockState& state = StateOf(block);
+  state.next_read = future_.NextRead(block, op + 1);
+  if (state.next_read != Future::kNever) return;
+  for (Tier tier : kMemoryTiers) Drop(block, tier);
+}
+
+std::vector<Resident> Placement::CachedCopies() const {
+  std::vector<Resident> cached;
+  for (size_t i = 0; i < states_.size(); ++i) {
+    BlockId block = static_cast<BlockId>(i);
+    if (Describe(block).lifetime == Lifetime::kStep || !IsCurrentOnNvme(block)) continue;
+    // One copy is enough: the nearer one.
+    for (Tier tier : kMemoryTiers) {
+      if (!IsCurrent(block, tier)) continue;
+      cached.push_back({.block = block, .slot = CopyOf(block, tier).slot});
+      break;
+    }
+  }
+  return cached;
+}
+
+}  // namespace strata::prefetch::internal
