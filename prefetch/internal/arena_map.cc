@@ -104,7 +104,7 @@ class ArenaMap::Finder {
   }
 
   std::optional<Range> Preferred() const {
-    if (!search_.preferred_offset_bytes) return std::nullopt;
+    if (!search_.preferred_offset_bytes || search_.choice == Choice::kLowest) return std::nullopt;
     Range range{*search_.preferred_offset_bytes, search_.size_bytes};
     size_t first = arena_.SegmentAt(range.offset_bytes);
     size_t last = arena_.SegmentAt(range.end_bytes() - 1);
@@ -114,6 +114,7 @@ class ArenaMap::Finder {
   }
 
   bool IsBetter(const Window& a, const Window& b) const {
+    if (search_.choice == Choice::kLowest) return a.range.offset_bytes < b.range.offset_bytes;
     size_t wait_a = WaitOf(a), wait_b = WaitOf(b);
     if (wait_a != wait_b) return wait_a < wait_b;
     uint64_t left_a = LeftoverOf(a), left_b = LeftoverOf(b);

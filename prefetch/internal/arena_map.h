@@ -27,9 +27,16 @@ struct EvictionCost {
   size_t last_use = 0;  // op of its last use: its bytes are not free before that is done
 };
 
+// Among ranges whose tenants are nearly the same loss.
+enum class Choice {
+  kReadiest,  // whose bytes were used longest ago, so that slots cycle and reads can run ahead
+  kLowest,    // packs what is placed one after the other into an empty arena without gaps
+};
+
 // How to choose a range.
 struct Search {
   uint64_t size_bytes = 0;
+  Choice choice = Choice::kReadiest;
   uint64_t reserve_bytes = 0;  // as much must stay free or evictable elsewhere
   size_t ready_op = 0;         // bytes last used at this op or before count as free since long
   std::function<EvictionCost(BlockId)> cost;
@@ -43,8 +50,8 @@ class ArenaMap {
   // Manages the bytes from `base_bytes` up to `end_bytes`.
   ArenaMap(uint64_t base_bytes, uint64_t end_bytes);
 
-  // The range whose tenants are the smallest loss; among nearly equal ones that whose bytes were
-  // used longest ago, so that slots cycle and reads can run ahead; then the tightest fit.
+  // The range whose tenants are the smallest loss; among nearly equal ones by Choice; then the
+  // tightest fit.
   std::optional<Range> Find(const Search& search) const;
   std::vector<BlockId> TenantsOf(const Range& range) const;
 

@@ -122,6 +122,7 @@ bool Placement::Allocate(BlockId block, Tier tier, const Request& request) {
 Search Placement::SearchFor(BlockId block, Tier tier, const Request& request) const {
   size_t settled_ops = prefetch_ops_ + 2;
   return {.size_bytes = SlotBytes(Describe(block)),
+          .choice = request.choice,
           .reserve_bytes = request.reserve_bytes[static_cast<size_t>(tier)],
           .ready_op = op_ - std::min(op_, settled_ops),
           .cost = [=, this, &request](BlockId tenant) { return CostOf(tenant, tier, request); },

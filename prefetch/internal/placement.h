@@ -24,6 +24,7 @@ struct Request {
   // Copies whose next read is at this op or before stay. Unset: only pinned ones do.
   std::optional<uint64_t> keep_until = {};
   std::array<uint64_t, kNumMemoryTiers> reserve_bytes{};  // must be left to free or evict
+  Choice choice = Choice::kReadiest;
 };
 
 // The last allocation that failed.

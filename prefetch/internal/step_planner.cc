@@ -29,7 +29,7 @@ Result<PlannedStep> StepPlanner::Plan() && {
 
 Status StepPlanner::PlanOp(size_t op) {
   placement_.StartOp(op, prefetch_ops_ == 0 ? last_run_ : std::nullopt);
-  if (!PlaceOperands(op) && !PlaceOperandsAfresh(op)) return NoRoom(op);
+  if (!PlaceOperands(op, Choice::kReadiest) && !PlaceOperandsAfresh(op)) return NoRoom(op);
   FetchAhead(op);
   last_run_ = placement_.Run(static_cast<OpId>(op));
   UnpinOperands();
@@ -42,7 +42,8 @@ Status StepPlanner::PlanOp(size_t op) {
   return OkStatus();
 }
 
-bool StepPlanner::PlaceOperands(size_t op) {
+bool StepPlanner::PlaceOperands(size_t op, Choice choice) {
+  Request request{.for_op = op, .choice = choice};
   Tier tier = TierOf(trace_.ops[op].lane);
   auto pin = [&](BlockId block) {
     placement_.Pin(block, tier);
@@ -55,8 +56,8 @@ bool StepPlanner::PlaceOperands(size_t op) {
   for (const Access& access : accesses) {
     bool had_slot = placement_.HasSlot(access.block, tier);
     bool is_placed = access.mode == AccessMode::kWrite
-                         ? placement_.HaveSlot(access.block, tier, {.for_op = op})
-                         : placement_.Bring(access.block, tier, {.for_op = op});
+                         ? placement_.HaveSlot(access.block, tier, request)
+                         : placement_.Bring(access.block, tier, request);
     if (!is_placed) return false;
     if (!had_slot) pin(access.block);
   }
@@ -65,7 +66,8 @@ bool StepPlanner::PlaceOperands(size_t op) {
 
 bool StepPlanner::PlaceOperandsAfresh(size_t op) {
   UnpinOperands();
-  return placement_.Clear(TierOf(trace_.ops[op].lane), {.for_op = op}) && PlaceOperands(op);
+  return placement_.Clear(TierOf(trace_.ops[op].lane), {.for_op = op}) &&
+         PlaceOperands(op, Choice::kLowest);
 }
 
 void StepPlanner::UnpinOperands() {

@@ -29,7 +29,7 @@ class StepPlanner {
 
  private:
   Status PlanOp(size_t op);
-  bool PlaceOperands(size_t op);
+  bool PlaceOperands(size_t op, Choice choice);
   // Where operands lie too scattered, or are in each other's way: empties the tier and starts over.
   bool PlaceOperandsAfresh(size_t op);
   void UnpinOperands();
