@@ -4,6 +4,7 @@
 #include <gtest/gtest.h>
 
 #include "aio/base/units.h"
+#include "prefetch/simulate.h"
 #include "tests/fakes/training_trace.h"
 
 namespace strata::prefetch {
@@ -45,6 +46,26 @@ TEST(CompileTest, TheSmallestBudgetsFitAndOneMebibyteLessDoesNot) {
   EXPECT_EQ(host.code(), Code::kResourceExhausted);
   EXPECT_THAT(device.message(), AllOf(HasSubstr("device memory"), HasSubstr("budget is")));
   EXPECT_THAT(host.message(), AllOf(HasSubstr("host memory"), HasSubstr("budget is")));
+}
+
+TEST(CompileBestTest, TheChosenDepthIsTheFastestOfThoseItTries) {
+  Trace trace = fakes::TrainingTrace({.num_layers = 6});
+  Budgets budgets{128_MiB, 256_MiB};
+  Hardware hardware;
+  Result<StepPlan> best = CompileBest(trace, budgets, hardware);
+  ASSERT_TRUE(best.ok()) << best.status().ToString();
+  for (uint32_t depth : {0u, 1u, 4u, 24u}) {
+    StepPlan plan = CompileOrDie(trace, {.budgets = budgets, .prefetch_ops = depth});
+    EXPECT_LE(Simulate(*best, hardware).step_s, Simulate(plan, hardware).step_s) << depth;
+  }
+}
+
+TEST(CompileBestTest, ABudgetThatIsTooSmallIsRefusedWithOneThatFits) {
+  Trace trace = fakes::TrainingTrace({});
+  Status status = CompileBest(trace, {4_MiB, 1_GiB}, Hardware()).status();
+  EXPECT_EQ(status.code(), Code::kResourceExhausted);
+  EXPECT_THAT(status.message(), AllOf(HasSubstr("device memory: op "), HasSubstr("4 MiB"),
+                                      HasSubstr("smallest budgets that fit are device 54 MiB")));
 }
 
 }  // namespace
