@@ -5,10 +5,16 @@
 // versions durable together, as a generation: flush data, write the manifest to a temporary name,
 // fsync, rename, fsync the directory. Until then a crash goes back to the generation before, and
 // Rollback() does the same without a crash. An extent is free again when no valid generation and
-// no live block needs it.
+// no live block needs it. A block that is written again before the commit is overwritten in place,
+// scratch blocks always are; when such a write fails, the block has no version until it is written
+// again or rolled back.
 //
-// Files: DIRECTORY/strata-RUN_ID/rank-R.blocks (one per directory, full size from the start,
-// initialised once), manifest-GENERATION (first directory), lock (first directory).
+// Opened at an older generation, the store keeps the later ones until the next commit; that one
+// ends them, and its number is higher than theirs.
+//
+// Files: DIRECTORY/strata-RUN_ID/rank-R.blocks (one per directory, with -1, -2... after the first;
+// full size from the start, initialised once); in the first directory rank-R.manifest-GENERATION
+// and rank-R.lock.
 #pragma once
 
 #include <cstddef>
@@ -67,7 +73,7 @@ struct StoreCounters {
   uint64_t bytes_written = 0;
   uint64_t manifest_bytes = 0;
   uint64_t commits = 0;
-  uint64_t live_bytes = 0;  // extents held by live versions and generations
+  uint64_t live_bytes = 0;  // extents held by live versions, generations and writes under way
   uint64_t peak_bytes = 0;
 };
 
@@ -83,9 +89,10 @@ class StoreTicket {
 
   bool valid() const { return operation_ != nullptr; }
   bool ready() const;
-  // Blocks until it is over. Of a read: verifies the checksum, on the calling thread; a mismatch
-  // is kDataLoss and names block, generation, file and extent. Of a write: makes the new version
-  // the live one. Must be called for a write to count.
+  // Blocks until it is over, and leaves the ticket invalid. Of a read: verifies the checksum, on
+  // the calling thread; a mismatch is kDataLoss and names block, generation, file and extent. Of a
+  // write: makes the new version the live one. Must be called for a write to count.
+  // kDeadlineExceeded with the ticket still valid: not over yet, may be called again.
   Status Finish();
 
  private:
@@ -94,7 +101,8 @@ class StoreTicket {
 
 // Thread-safe: reads, writes and Finish() may come from several threads, but not two operations on
 // one block at once (CHECKed), and Commit/Rollback/Release only when nothing is in flight
-// (CHECKed).
+// (CHECKed). `done` is the engine's (aio::IoDone); of an operation that fails before it starts, as
+// reading what was never written, it is called by Start*() itself before that returns.
 class BlockStore {
  public:
   // Creates the store: kAlreadyExists when the run id has one, kFailedPrecondition when another
