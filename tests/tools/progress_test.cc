@@ -1,0 +1,111 @@
+#include "tools/progress.h"
+
+#include <fcntl.h>
+#include <gmock/gmock.h>
+#include <pty.h>
+#include <stdlib.h>
+#include <unistd.h>
+
+#include <array>
+#include <string>
+
+namespace strata::tools {
+namespace {
+
+StepReport Step(uint64_t step) { return {.step = step, .total_steps = 5, .loss = 1.5}; }
+
+// What comes out of `fd`, which has something to give.
+std::string ReadSome(int fd) {
+  std::array<char, 4096> buffer;
+  ssize_t count = read(fd, buffer.data(), buffer.size());
+  return {buffer.data(), count < 0 ? 0 : static_cast<size_t>(count)};
+}
+
+class PipeTest : public testing::Test {
+ protected:
+  void SetUp() override { ASSERT_EQ(pipe2(ends_.data(), O_CLOEXEC), 0); }
+  void TearDown() override {
+    for (int fd : ends_) EXPECT_EQ(close(fd), 0);
+  }
+  std::array<int, 2> ends_;
+};
+
+TEST_F(PipeTest, APipeGetsOneLineForEachStepAndNoControlCharacters) {
+  Terminal terminal = DetectTerminal(ends_[1]);
+  EXPECT_FALSE(terminal.is_live);
+  {
+    Progress progress(ends_[1], terminal, 1);
+    progress.Step(Step(1));
+    progress.Say("saved step 1");
+    progress.Step(Step(2));
+  }
+  EXPECT_EQ(ReadSome(ends_[0]),
+            PlainStepLine(Step(1)) + "\nsaved step 1\n" + PlainStepLine(Step(2)) + "\n");
+}
+
+TEST_F(PipeTest, OnlyTheFirstEveryNthAndTheLastStepAreLogged) {
+  Progress progress(ends_[1], {}, 3);
+  for (uint64_t step = 1; step <= 5; ++step) progress.Step(Step(step));
+  EXPECT_EQ(ReadSome(ends_[0]), PlainStepLine(Step(1)) + "\n" + PlainStepLine(Step(3)) + "\n" +
+                                    PlainStepLine(Step(5)) + "\n");
+}
+
+// A pseudo-terminal of 60 columns that passes bytes on as they are.
+class TerminalTest : public testing::Test {
+ protected:
+  void SetUp() override {
+    termios raw = {};
+    cfmakeraw(&raw);
+    winsize size = {};
+    size.ws_row = 24;
+    size.ws_col = 60;
+    if (openpty(&screen_, &program_, nullptr, &raw, &size) != 0)
+      GTEST_SKIP() << "no pseudo-terminals here";
+    setenv("TERM", "xterm", 1);
+    unsetenv("NO_COLOR");
+  }
+  void TearDown() override {
+    for (int fd : {screen_, program_}) {
+      if (fd >= 0) {
+        EXPECT_EQ(close(fd), 0);
+      }
+    }
+  }
+  int screen_ = -1;
+  int program_ = -1;
+};
+
+TEST_F(TerminalTest, ATerminalSeesOneLineRewrittenWithinItsWidth) {
+  Terminal terminal = DetectTerminal(program_);
+  EXPECT_TRUE(terminal.is_live);
+  {
+    Progress progress(program_, terminal, 3);
+    progress.Step(Step(1));
+    progress.Step(Step(2));
+  }
+  EXPECT_EQ(ReadSome(screen_), "\r\x1b[K" + TerminalStepLine(Step(1), 59, Colour::kAnsi) +
+                                   "\r\x1b[K" + TerminalStepLine(Step(2), 59, Colour::kAnsi) +
+                                   "\n");
+}
+
+TEST_F(TerminalTest, WhatIsSaidStaysAboveTheProgress) {
+  {
+    Progress progress(program_, {.is_live = true}, 1);
+    progress.Step(Step(1));
+    progress.Say("saved step 1");
+  }
+  EXPECT_EQ(ReadSome(screen_),
+            "\r\x1b[K" + TerminalStepLine(Step(1), 59, Colour::kNone) + "\r\x1b[Ksaved step 1\n");
+}
+
+TEST_F(TerminalTest, NoColorAndDumbTerminalsAreRespected) {
+  EXPECT_EQ(DetectTerminal(program_).colour, Colour::kAnsi);
+  setenv("NO_COLOR", "1", 1);
+  EXPECT_EQ(DetectTerminal(program_).colour, Colour::kNone);
+  EXPECT_TRUE(DetectTerminal(program_).is_live);
+  setenv("TERM", "dumb", 1);
+  EXPECT_FALSE(DetectTerminal(program_).is_live);
+}
+
+}  // namespace
+}  // namespace strata::tools
