@@ -21,17 +21,27 @@ class ThreadPool {
 
   uint32_t num_threads() const;
 
-  // Calls tile(i) for each i < num_tiles once, on any thread in any order, and returns when all
-  // are done.
+  // Calls tile(i), or tile(i, thread) with thread < num_threads() for memory that each thread has
+  // for itself, for each i < num_tiles once, on any thread in any order, and returns when all are
+  // done. A tile does not call ParallelFor.
   template <typename Tile>
   void ParallelFor(size_t num_tiles, Tile&& tile) {
     using Function = std::remove_reference_t<Tile>;
-    Run(
-        num_tiles, [](void* context, size_t i) { (*static_cast<Function*>(context))(i); }, &tile);
+    Run(num_tiles, &Call<Function>, const_cast<std::remove_const_t<Function>*>(&tile));
   }
 
  private:
-  void Run(size_t num_tiles, void (*tile)(void* context, size_t i), void* context);
+  using TileFunction = void (*)(void* context, size_t i, uint32_t thread);
+
+  template <typename Function>
+  static void Call(void* context, size_t i, uint32_t thread) {
+    if constexpr (std::is_invocable_v<Function&, size_t, uint32_t>) {
+      (*static_cast<Function*>(context))(i, thread);
+    } else {
+      (*static_cast<Function*>(context))(i);
+    }
+  }
+  void Run(size_t num_tiles, TileFunction tile, void* context);
 
   struct State;
   std::unique_ptr<State> state_;

@@ -1,0 +1,37 @@
+#include "engine/kernels/cpu_kernels.h"
+
+#include <algorithm>
+
+#include "aio/base/check.h"
+#include "engine/kernels/internal/cpu_kernels.h"
+
+namespace strata::engine {
+
+Matrix Part(const Matrix& matrix, size_t row, size_t rows, size_t col, size_t cols) {
+  Matrix part = matrix;
+  part.data += (row * matrix.stride + col) * SizeOf(matrix.dtype);
+  part.rows = std::min(rows, matrix.rows - row);
+  part.cols = std::min(cols, matrix.cols - col);
+  return part;
+}
+
+CpuKernels::CpuKernels(uint32_t num_threads, const RowKernels& rows)
+    : pool_(num_threads), rows_(rows), products_(num_threads), tile_buffers_(num_threads) {}
+
+Status CheckCpuSupports(DType dtype) {
+  if (dtype == DType::kF32) return OkStatus();
+  if (dtype == DType::kF16) {
+    return Unimplemented(
+        "precision fp16 is not supported on the cpu device; set precision = \"bf16\" or \"fp32\"");
+  }
+  if (InstructionSets().back() == "avx512") return OkStatus();
+  return Unavailable("precision bf16 needs AVX-512 on the cpu device; set precision = \"fp32\"");
+}
+
+std::unique_ptr<Kernels> MakeCpuKernels(uint32_t num_threads, std::string_view instruction_set) {
+  const RowKernels* rows = FindRowKernels(instruction_set);
+  STRATA_CHECK(rows != nullptr);
+  return std::make_unique<CpuKernels>(num_threads, *rows);
+}
+
+}  // namespace strata::engine

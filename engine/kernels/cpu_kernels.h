@@ -1,0 +1,23 @@
+// Kernels on the host's cores: oneDNN for matrix products, our own for the rest.
+#pragma once
+
+#include <cstdint>
+#include <memory>
+#include <string_view>
+
+#include "aio/base/status.h"
+#include "engine/kernels/dtype.h"
+#include "engine/kernels/isa.h"
+#include "engine/kernels/kernels.h"
+
+namespace strata::engine {
+
+// kUnavailable if this machine cannot compute in `dtype`.
+Status CheckCpuSupports(DType dtype);
+
+// `num_threads` counts the calling thread. One caller at a time. What is not oneDNN's is done with
+// `instruction_set`, one of InstructionSets(); all give the same bits.
+std::unique_ptr<Kernels> MakeCpuKernels(
+    uint32_t num_threads, std::string_view instruction_set = InstructionSets().back());
+
+}  // namespace strata::engine

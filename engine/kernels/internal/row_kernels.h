@@ -1,0 +1,100 @@
+// What one thread does to one tile of rows: the element-wise and row-wise kernels, a table of them
+// per instruction set. Matrices here are parts of the caller's, small enough for one tile.
+#pragma once
+
+#include <cstddef>
+#include <cstdint>
+#include <string_view>
+
+#include "engine/kernels/isa.h"
+#include "engine/kernels/kernels.h"
+
+namespace strata::engine {
+
+struct RmsNormRows {
+  Matrix x;
+  const std::byte* weight = nullptr;
+  float eps = 0;
+};
+
+struct RopeRows {
+  Matrix x;
+  size_t first_position = 0;  // of x's first row; before the modulo
+  size_t seq_len = 0;
+  size_t head_dim = 0;
+  const float* inverse_frequency = nullptr;
+  float attention_factor = 1;
+  float sign = 1;
+};
+
+struct LossRows {
+  Matrix logits;
+  const int32_t* targets = nullptr;
+  float gradient_scale = 1;
+  Matrix dlogits;
+  double* losses = nullptr;  // one per row; 0 where the target is not counted
+};
+
+// One tile of attention scores: queries are rows, keys are columns. Row r sees the columns up to
+// and including r + diagonal.
+struct ScoreTile {
+  const float* scores = nullptr;
+  size_t rows = 0;
+  size_t cols = 0;
+  size_t stride = 0;
+  ptrdiff_t diagonal = 0;
+  float scale = 0;
+
+  size_t VisibleCols(size_t row) const {
+    const ptrdiff_t visible = static_cast<ptrdiff_t>(row) + diagonal + 1;
+    return visible <= 0                          ? 0
+           : static_cast<size_t>(visible) < cols ? static_cast<size_t>(visible)
+                                                 : cols;
+  }
+};
+
+// The running softmax of a tile of queries.
+struct RunningSoftmax {
+  float* maximum = nullptr;  // per row, of the scaled scores so far
+  float* sum = nullptr;      // per row, of exp(score - maximum)
+  float* out = nullptr;      // [rows, head_dim], not yet divided by the sum
+  size_t head_dim = 0;
+};
+
+struct RowKernels {
+  void (*rms_norm_forward)(const RmsNormRows& in, const Matrix& y);
+  // Writes 1 / rms of each row to inverse_rms.
+  void (*rms_norm_backward)(const RmsNormRows& in, const Matrix& dy, const Matrix& dx,
+                            float* inverse_rms);
+  // weight_gradient[c] += sum over rows of dy * x * inverse_rms, for the columns of x.
+  void (*rms_norm_weight_gradient)(const Matrix& x, const Matrix& dy, const float* inverse_rms,
+                                   float* weight_gradient);
+  void (*rope)(const RopeRows& in);
+  void (*swiglu_forward)(const Matrix& gate, const Matrix& up, const Matrix& out);
+  void (*swiglu_backward)(const Matrix& gate, const Matrix& up, const Matrix& dout,
+                          const Matrix& dgate, const Matrix& dup);
+  void (*cross_entropy)(const LossRows& in);
+  void (*add)(const Matrix& a, const Matrix& b, const Matrix& out);
+  void (*cast)(const Matrix& from, const Matrix& to);
+  // to[ids[row]] += from[row], in ascending order of rows.
+  void (*scatter_add)(const int32_t* ids, const Matrix& from, const Matrix& to);
+
+  // probabilities = exp(score * scale - running maximum), zero where not visible; brings what was
+  // summed before to the new maximum.
+  void (*softmax_tile)(const ScoreTile& tile, const Matrix& probabilities,
+                       const RunningSoftmax& running);
+  // out = running.out / sum; log_sum_exp = maximum + log(sum).
+  void (*softmax_finish)(const RunningSoftmax& running, const Matrix& out, float* log_sum_exp);
+  // dots[row] = sum of a * b.
+  void (*row_dots)(const Matrix& a, const Matrix& b, float* dots);
+  // probabilities as the forward had them; dscores = probabilities * (dprobabilities - dots) *
+  // scale.
+  void (*softmax_backward_tile)(const ScoreTile& tile, const float* dprobabilities,
+                                const float* log_sum_exp, const float* dots,
+                                const Matrix& probabilities, const Matrix& dscores);
+};
+
+// nullptr if there is no such instruction set in this build.
+const RowKernels* FindRowKernels(std::string_view instruction_set);
+
+}  // namespace strata::engine

@@ -1,0 +1,23 @@
+#include "engine/kernels/rows/declarations.h"
+
+namespace strata::engine::STRATA_ISA {
+
+extern const RowKernels kRowKernels;
+const RowKernels kRowKernels = {
+    .rms_norm_forward = &RmsNormForwardRows,
+    .rms_norm_backward = &RmsNormBackwardRows,
+    .rms_norm_weight_gradient = &RmsNormWeightGradientRows,
+    .rope = &RotateRows,
+    .swiglu_forward = &SwiGluForwardRows,
+    .swiglu_backward = &SwiGluBackwardRows,
+    .cross_entropy = &CrossEntropyRows,
+    .add = &AddRows,
+    .cast = &CastRows,
+    .scatter_add = &ScatterAddRows,
+    .softmax_tile = &SoftmaxTileRows,
+    .softmax_finish = &SoftmaxFinishRows,
+    .row_dots = &DotRows,
+    .softmax_backward_tile = &SoftmaxBackwardTileRows,
+};
+
+}  // namespace strata::engine::STRATA_ISA
