@@ -2,10 +2,12 @@
 
 #include <fcntl.h>
 #include <gmock/gmock.h>
+#include <poll.h>
 #include <pty.h>
 #include <stdlib.h>
 #include <unistd.h>
 
+#include <algorithm>
 #include <array>
 #include <string>
 
@@ -14,11 +16,26 @@ namespace {
 
 StepReport Step(uint64_t step) { return {.step = step, .total_steps = 5, .loss = 1.5}; }
 
-// What comes out of `fd`, which has something to give.
-std::string ReadSome(int fd) {
-  std::array<char, 4096> buffer;
-  ssize_t count = read(fd, buffer.data(), buffer.size());
-  return {buffer.data(), count < 0 ? 0 : static_cast<size_t>(count)};
+// What comes out of `fd`, up to `length_bytes`. A pseudo-terminal hands bytes over in its own time
+// and in pieces; what has not come after ten seconds will not.
+std::string Read(int fd, size_t length_bytes) {
+  std::string text;
+  while (text.size() < length_bytes) {
+    pollfd readable = {.fd = fd, .events = POLLIN, .revents = 0};
+    std::array<char, 4096> buffer;
+    if (poll(&readable, 1, 10'000) != 1) break;
+    ssize_t count = read(fd, buffer.data(), std::min(buffer.size(), length_bytes - text.size()));
+    if (count <= 0) break;
+    text.append(buffer.data(), static_cast<size_t>(count));
+  }
+  return text;
+}
+
+// All of `expected` came, and nothing is left.
+void ExpectOutput(int fd, const std::string& expected) {
+  EXPECT_EQ(Read(fd, expected.size()), expected);
+  pollfd readable = {.fd = fd, .events = POLLIN, .revents = 0};
+  EXPECT_EQ(poll(&readable, 1, 0), 0) << "more came: " << Read(fd, 1);
 }
 
 class PipeTest : public testing::Test {
@@ -39,15 +56,15 @@ TEST_F(PipeTest, APipeGetsOneLineForEachStepAndNoControlCharacters) {
     progress.Say("saved step 1");
     progress.Step(Step(2));
   }
-  EXPECT_EQ(ReadSome(ends_[0]),
-            PlainStepLine(Step(1)) + "\nsaved step 1\n" + PlainStepLine(Step(2)) + "\n");
+  ExpectOutput(ends_[0],
+               PlainStepLine(Step(1)) + "\nsaved step 1\n" + PlainStepLine(Step(2)) + "\n");
 }
 
 TEST_F(PipeTest, OnlyTheFirstEveryNthAndTheLastStepAreLogged) {
   Progress progress(ends_[1], {}, 3);
   for (uint64_t step = 1; step <= 5; ++step) progress.Step(Step(step));
-  EXPECT_EQ(ReadSome(ends_[0]), PlainStepLine(Step(1)) + "\n" + PlainStepLine(Step(3)) + "\n" +
-                                    PlainStepLine(Step(5)) + "\n");
+  ExpectOutput(ends_[0], PlainStepLine(Step(1)) + "\n" + PlainStepLine(Step(3)) + "\n" +
+                             PlainStepLine(Step(5)) + "\n");
 }
 
 // A pseudo-terminal of 60 columns that passes bytes on as they are.
@@ -83,9 +100,8 @@ TEST_F(TerminalTest, ATerminalSeesOneLineRewrittenWithinItsWidth) {
     progress.Step(Step(1));
     progress.Step(Step(2));
   }
-  EXPECT_EQ(ReadSome(screen_), "\r\x1b[K" + TerminalStepLine(Step(1), 59, Colour::kAnsi) +
-                                   "\r\x1b[K" + TerminalStepLine(Step(2), 59, Colour::kAnsi) +
-                                   "\n");
+  ExpectOutput(screen_, "\r\x1b[K" + TerminalStepLine(Step(1), 59, Colour::kAnsi) + "\r\x1b[K" +
+                            TerminalStepLine(Step(2), 59, Colour::kAnsi) + "\n");
 }
 
 TEST_F(TerminalTest, WhatIsSaidStaysAboveTheProgress) {
@@ -94,8 +110,8 @@ TEST_F(TerminalTest, WhatIsSaidStaysAboveTheProgress) {
     progress.Step(Step(1));
     progress.Say("saved step 1");
   }
-  EXPECT_EQ(ReadSome(screen_),
-            "\r\x1b[K" + TerminalStepLine(Step(1), 59, Colour::kNone) + "\r\x1b[Ksaved step 1\n");
+  ExpectOutput(screen_, "\r\x1b[K" + TerminalStepLine(Step(1), 59, Colour::kNone) +
+                            "\r\x1b[Ksaved step 1\n");
 }
 
 TEST_F(TerminalTest, NoColorAndDumbTerminalsAreRespected) {
