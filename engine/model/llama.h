@@ -28,7 +28,8 @@ struct BatchShape {
   uint64_t num_tokens() const { return micro_batch * seq_len; }
 };
 
-// Thread-safe: const throughout. `kernels` outlives it. All pointers are device memory.
+// Thread-safe: const throughout. `kernels` outlives it. All pointers are device memory,
+// aligned to 256 bytes.
 class LlamaModel {
  public:
   LlamaModel(const LlamaConfig& config, DType dtype, const BatchShape& batch, Kernels* kernels);

@@ -67,6 +67,13 @@ class LlamaTest : public ::testing::TestWithParam<TestKernels> {
     return run;
   }
 
+  // Those that this machine computes in.
+  std::vector<DType> Formats() const {
+    std::vector<DType> formats = {DType::kF32};
+    if (Supports(GetParam(), DType::kBf16).ok()) formats.push_back(DType::kBf16);
+    return formats;
+  }
+
   std::unique_ptr<Kernels> kernels_ = Make(GetParam());
 };
 
@@ -168,7 +175,7 @@ TEST_P(LlamaTest, MicroBatchesAddUpToTheLargeBatch) {
 }
 
 TEST_P(LlamaTest, WhatMemoryHeldBeforeDoesNotMatter) {
-  for (DType dtype : {DType::kF32, DType::kBf16}) {
+  for (DType dtype : Formats()) {
     const std::vector<int32_t> tokens = RandomTokens(kBatch, SmallConfig().vocab_size, 11);
     PlainRun clean = MakeRun(SmallConfig(), dtype, kBatch);
     clean.PoisonWith(0);
@@ -181,7 +188,7 @@ TEST_P(LlamaTest, WhatMemoryHeldBeforeDoesNotMatter) {
 }
 
 TEST_P(LlamaTest, TheLossAloneIsTheLossOfTheStep) {
-  for (DType dtype : {DType::kF32, DType::kBf16}) {
+  for (DType dtype : Formats()) {
     const std::vector<int32_t> tokens = RandomTokens(kBatch, SmallConfig().vocab_size, 11);
     PlainRun run = MakeRun(SmallConfig(), dtype, kBatch);
     EXPECT_EQ(run.Loss(tokens), run.Step(tokens, 0.1f));
@@ -236,6 +243,31 @@ TEST_P(LlamaTest, ALargeVocabularyGoesThroughTheHeadInChunks) {
   first_d.insert(first_d.end(), second_d.begin(), second_d.end());
   ExpectNear(ToFloats(first_d, DType::kF32), ToFloats(d, DType::kF32), 1e-6, "d");
   ExpectSameGradients(small, large, 2e-6);
+}
+
+// Large enough for several tiles of every operation.
+TEST(LlamaThreadsTest, TheNumberOfThreadsDoesNotChangeABit) {
+  LlamaConfig config = SmallConfig();
+  config.vocab_size = 301;
+  config.hidden_size = 96;
+  config.intermediate_size = 200;
+  config.head_dim = 24;
+  const BatchShape batch{.micro_batch = 3, .seq_len = 150};
+  const std::vector<int32_t> tokens = RandomTokens(batch, config.vocab_size, 11);
+  for (DType dtype : {DType::kF32, DType::kBf16}) {
+    if (!CheckCpuSupports(dtype).ok()) continue;
+    const std::unique_ptr<Kernels> alone = MakeCpuKernels(1);
+    PlainRun expected(config, dtype, batch, alone.get());
+    expected.RandomizeWeights(7);
+    const double loss = expected.Step(tokens, 0.01f);
+    for (uint32_t num_threads : {2u, 3u}) {
+      const std::unique_ptr<Kernels> together = MakeCpuKernels(num_threads);
+      PlainRun run(config, dtype, batch, together.get());
+      run.RandomizeWeights(7);
+      EXPECT_EQ(run.Step(tokens, 0.01f), loss) << num_threads;
+      ExpectSameGradients(run, expected, 0);
+    }
+  }
 }
 
 INSTANTIATE_TEST_SUITE_P(All, LlamaTest, ::testing::ValuesIn(kAllTestKernels),

@@ -3,6 +3,7 @@
 #pragma once
 
 #include <cstdint>
+#include <new>
 #include <span>
 #include <string>
 #include <vector>
@@ -11,9 +12,23 @@
 
 namespace strata::engine {
 
+// Memory aligned as a device's is.
+template <typename T>
+struct AlignedAllocator {
+  using value_type = T;
+  AlignedAllocator() = default;
+  template <typename U>
+  AlignedAllocator(const AlignedAllocator<U>&) {}
+  T* allocate(size_t count) {
+    return static_cast<T*>(::operator new(count * sizeof(T), std::align_val_t(256)));
+  }
+  void deallocate(T* memory, size_t) { ::operator delete(memory, std::align_val_t(256)); }
+  friend bool operator==(const AlignedAllocator&, const AlignedAllocator&) { return true; }
+};
+
 class PlainRun {
  public:
-  using Buffer = std::vector<std::byte>;
+  using Buffer = std::vector<std::byte, AlignedAllocator<std::byte>>;
 
   PlainRun(const LlamaConfig& config, DType dtype, const BatchShape& batch, Kernels* kernels);
 
