@@ -6,6 +6,8 @@
 #include <filesystem>
 #include <tuple>
 
+#include "aio/base/units.h"
+#include "aio/file.h"
 #include "engine/config/internal/reader.h"
 #include "engine/config/internal/resolve.h"
 #include "engine/config/internal/writer.h"
@@ -52,7 +54,7 @@ bool operator==(const RunConfig& a, const RunConfig& b) {
 
 Result<RunConfig> LoadRunConfig(const std::string& path,
                                 const std::vector<std::string>& overrides) {
-  STRATA_ASSIGN_OR_RETURN(std::string text, config_internal::ReadTextFile(path));
+  STRATA_ASSIGN_OR_RETURN(std::string text, aio::ReadSmallFile(path, 16_MiB));
   return ParseRunConfig(text, path, overrides);
 }
 

@@ -15,7 +15,9 @@
 namespace strata::engine {
 
 struct DatasetOptions {
-  std::string path;       // a file, or a directory read recursively in sorted order
+  std::string path;  // a file, or a directory read recursively in sorted order
+  // Directories below `path` that are not data: the run's own output. cache_dir is one of itself.
+  std::vector<std::string> exclude;
   std::string cache_dir;  // token files live here, named by their cache key
   uint64_t seq_len = 0;   // a sample is seq_len + 1 consecutive tokens: inputs and shifted targets
   uint64_t seed = 0;
@@ -26,15 +28,17 @@ struct DatasetOptions {
 class Dataset {
  public:
   // Tokenises what is not cached. The cache key covers tokenizer, file names, sizes and content;
-  // the token file is written to a temporary name first. Reads .txt .md and source files as text,
-  // .jsonl by its "text" field (file:line of a bad record); skips binary and hidden files, saying
-  // how many. Errors: nothing readable, invalid UTF-8 (file and byte offset), too few tokens for
-  // one sample.
+  // the token file is written to a temporary name first, and made anew when it is damaged. Reads
+  // .txt .md and source files as text, .jsonl by its "text" field (file:line of a bad record), any
+  // other file only if `path` is that file; skips hidden and binary files and directories named
+  // build* or runs, saying how many. Errors: nothing readable, invalid UTF-8 (file and byte
+  // offset), too few tokens for one sample. Memory stays at a few MiB, whatever the size.
   static Result<std::unique_ptr<Dataset>> Open(const DatasetOptions& options,
                                                const Tokenizer& tokenizer);
   virtual ~Dataset() = default;
 
   virtual uint64_t num_tokens() const = 0;
+  // Samples overlap by one token: the last target of one is the first input of the next.
   virtual uint64_t num_samples() const = 0;
   // Changes when the tokens change; a resumed run compares it.
   virtual uint64_t fingerprint() const = 0;

@@ -17,6 +17,7 @@ class Tokenizer {
   virtual std::string name() const = 0;  // part of the token file's cache key
   virtual uint32_t vocab_size() const = 0;
   virtual uint32_t end_of_document() const = 0;
+  // Appends the ids of `text`, which is a piece of a document: whole characters, any length.
   virtual void Encode(std::string_view text, std::vector<uint16_t>& out) const = 0;
 };
 

@@ -3,10 +3,10 @@
 #include <fmt/format.h>
 #include <fmt/ranges.h>
 
-#include <cerrno>
-#include <cstdio>
 #include <filesystem>
-#include <memory>
+
+#include "aio/base/units.h"
+#include "aio/file.h"
 
 namespace strata::engine::config_internal {
 namespace {
@@ -67,7 +67,7 @@ Result<LlamaConfig> CheckedShape(LlamaConfig llama) {
 }
 
 Result<LlamaConfig> ReadShape(const std::string& path) {
-  STRATA_ASSIGN_OR_RETURN(std::string json, ReadTextFile(path).With("[model]"));
+  STRATA_ASSIGN_OR_RETURN(std::string json, aio::ReadSmallFile(path, 16_MiB).With("[model]"));
   return ParseLlamaConfig(json, path);
 }
 
@@ -139,18 +139,6 @@ void Resolve(const std::string& source, const std::string& model_config_path, Ru
   note(CheckOffloadParam(config.zero));
   note(CheckNvmePaths(config.zero));
   note(CheckBlockSize(config.aio));
-}
-
-Result<std::string> ReadTextFile(const std::string& path) {
-  std::unique_ptr<std::FILE, int (*)(std::FILE*)> file(std::fopen(path.c_str(), "rb"),
-                                                       &std::fclose);
-  if (file == nullptr) return ErrnoStatus(errno, "open " + path);
-  std::string text;
-  std::array<char, 4096> piece;
-  while (size_t length = std::fread(piece.data(), 1, piece.size(), file.get()))
-    text.append(piece.data(), length);
-  if (std::ferror(file.get()) != 0) return ErrnoStatus(errno, "read " + path);
-  return text;
 }
 
 }  // namespace strata::engine::config_internal

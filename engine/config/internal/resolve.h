@@ -13,7 +13,4 @@ namespace strata::engine::config_internal {
 void Resolve(const std::string& source, const std::string& model_config_path, RunConfig& config,
              std::vector<std::string>& errors);
 
-// The whole file; kNotFound, or what else the system says, with the path.
-Result<std::string> ReadTextFile(const std::string& path);
-
 }  // namespace strata::engine::config_internal
