@@ -4,6 +4,7 @@
 // which thread or instruction set updates it, never shows in the bits.
 #pragma once
 
+#include <cstddef>
 #include <cstdint>
 #include <span>
 #include <string_view>
@@ -18,16 +19,17 @@ enum class AdamMode : uint8_t {
   kAdam,   // L2: g += weight_decay * p
 };
 
+// In fp64: 1 - beta2 of a beta2 already rounded to fp32 would be off in the fifth digit.
 struct AdamHyperparameters {
   AdamMode mode = AdamMode::kAdamW;
-  float beta1 = 0.9f;
-  float beta2 = 0.999f;
-  float eps = 1e-8f;
-  float weight_decay = 0.01f;
+  double beta1 = 0.9;
+  double beta2 = 0.999;
+  double eps = 1e-8;
+  double weight_decay = 0.01;
 };
 
 // What one step shares over all elements, computed once in fp64 (torch.optim.AdamW's formulae):
-// p = p * decay_factor - step_size * m / (sqrt(v) / sqrt(1 - beta2^t) + eps).
+// p = p * decay_factor - step_size * m / (sqrt(v) * inv_sqrt_bias2 + eps).
 struct AdamScalars {
   AdamMode mode = AdamMode::kAdamW;
   float gradient_scale = 1;  // multiplies the gradient first: clip coefficient, unscale
@@ -70,8 +72,10 @@ double ClipCoefficient(double norm, double max_norm);
 
 // Instruction sets this build has and this machine runs, worst first: "baseline", "avx2", "avx512".
 std::span<const std::string_view> AdamInstructionSets();
-// As AdamStep, by name, on the calling thread; for tests and benches.
+// As AdamStep and SumOfSquares, by name, on the calling thread; for tests and benches.
 void AdamStepWith(std::string_view instruction_set, const AdamScalars& scalars,
                   const AdamSlices& slices);
+double SumOfSquaresWith(std::string_view instruction_set, const std::byte* gradient, DType dtype,
+                        uint64_t num_elements);
 
 }  // namespace strata::engine

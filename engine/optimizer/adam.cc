@@ -1,0 +1,123 @@
+#include "engine/optimizer/adam.h"
+
+#include <algorithm>
+#include <array>
+#include <cmath>
+
+#include "aio/base/check.h"
+#include "engine/optimizer/internal/adam_kernel.h"
+
+namespace strata::engine {
+namespace {
+
+// Small enough to share evenly, large enough that handing it out costs nothing; 1.8 MiB of state.
+constexpr uint64_t kPieceElements = 65536;
+
+const AdamKernels& Best() {
+  static const AdamKernels* const best = FindAdamKernels(InstructionSets().back());
+  return *best;
+}
+
+AdamSlices PieceOf(const AdamSlices& slices, uint64_t begin) {
+  AdamSlices piece = slices;
+  piece.master += begin;
+  piece.m += begin;
+  piece.v += begin;
+  piece.gradient += begin * SizeOf(slices.gradient_dtype);
+  if (piece.weight != nullptr) piece.weight += begin * SizeOf(DType::kBf16);
+  piece.num_elements = std::min(kPieceElements, slices.num_elements - begin);
+  return piece;
+}
+
+// for_pieces(n, f) calls f(i) for all i < n, in any order.
+template <typename ForPieces>
+double SumOfPieces(const AdamKernels& kernels, const std::byte* gradient, DType dtype,
+                   uint64_t num_elements, ForPieces for_pieces) {
+  std::array<double, 256> sums;  // as many pieces as are in flight at once
+  double total = 0;
+  for (uint64_t begin = 0; begin < num_elements; begin += sums.size() * kPieceElements) {
+    const uint64_t left = num_elements - begin;
+    const size_t count = std::min((left + kPieceElements - 1) / kPieceElements, sums.size());
+    for_pieces(count, [&](size_t i) {
+      const uint64_t first = i * kPieceElements;
+      sums[i] = kernels.sum_of_squares(gradient + (begin + first) * SizeOf(dtype), dtype,
+                                       std::min(kPieceElements, left - first));
+    });
+    for (size_t i = 0; i < count; ++i) total += sums[i];
+  }
+  return total;
+}
+
+}  // namespace
+
+#define STRATA_DECLARE(name)             \
+  namespace name {                       \
+  extern const AdamKernels kAdamKernels; \
+  }
+STRATA_ISAS(STRATA_DECLARE)
+#undef STRATA_DECLARE
+
+const AdamKernels* FindAdamKernels(std::string_view instruction_set) {
+#define STRATA_FIND(name) \
+  if (instruction_set == #name) return &name::kAdamKernels;
+  STRATA_ISAS(STRATA_FIND)
+#undef STRATA_FIND
+  return nullptr;
+}
+
+AdamScalars MakeAdamScalars(const AdamHyperparameters& hyper, double lr, uint64_t t,
+                            double gradient_scale) {
+  STRATA_CHECK(t >= 1);
+  const double bias1 = 1 - std::pow(hyper.beta1, static_cast<double>(t));
+  const double bias2 = 1 - std::pow(hyper.beta2, static_cast<double>(t));
+  const bool decoupled = hyper.mode == AdamMode::kAdamW;
+  return {.mode = hyper.mode,
+          .gradient_scale = static_cast<float>(gradient_scale),
+          .beta1 = static_cast<float>(hyper.beta1),
+          .one_minus_beta1 = static_cast<float>(1 - hyper.beta1),
+          .beta2 = static_cast<float>(hyper.beta2),
+          .one_minus_beta2 = static_cast<float>(1 - hyper.beta2),
+          .eps = static_cast<float>(hyper.eps),
+          .step_size = static_cast<float>(lr / bias1),
+          .inv_sqrt_bias2 = static_cast<float>(1 / std::sqrt(bias2)),
+          .decay_factor = static_cast<float>(decoupled ? 1 - lr * hyper.weight_decay : 1),
+          .l2 = static_cast<float>(decoupled ? 0 : hyper.weight_decay)};
+}
+
+void AdamStep(const AdamScalars& scalars, const AdamSlices& slices, ThreadPool& pool) {
+  const uint64_t num_pieces = (slices.num_elements + kPieceElements - 1) / kPieceElements;
+  pool.ParallelFor(num_pieces,
+                   [&](size_t i) { Best().step(scalars, PieceOf(slices, i * kPieceElements)); });
+}
+
+double SumOfSquares(const std::byte* gradient, DType dtype, uint64_t num_elements,
+                    ThreadPool& pool) {
+  return SumOfPieces(Best(), gradient, dtype, num_elements,
+                     [&](size_t count, auto piece) { pool.ParallelFor(count, piece); });
+}
+
+double ClipCoefficient(double norm, double max_norm) {
+  if (max_norm == 0) return 1;
+  const double coefficient = max_norm / (norm + 1e-6);
+  return coefficient > 1 ? 1 : coefficient;  // NaN stays NaN
+}
+
+std::span<const std::string_view> AdamInstructionSets() { return InstructionSets(); }
+
+void AdamStepWith(std::string_view instruction_set, const AdamScalars& scalars,
+                  const AdamSlices& slices) {
+  const AdamKernels* kernels = FindAdamKernels(instruction_set);
+  STRATA_CHECK(kernels != nullptr);
+  kernels->step(scalars, slices);
+}
+
+double SumOfSquaresWith(std::string_view instruction_set, const std::byte* gradient, DType dtype,
+                        uint64_t num_elements) {
+  const AdamKernels* kernels = FindAdamKernels(instruction_set);
+  STRATA_CHECK(kernels != nullptr);
+  return SumOfPieces(*kernels, gradient, dtype, num_elements, [](size_t count, auto piece) {
+    for (size_t i = 0; i < count; ++i) piece(i);
+  });
+}
+
+}  // namespace strata::engine

@@ -1,0 +1,20 @@
+// What one thread does to one slice, per instruction set (adam_kernel.cc).
+#pragma once
+
+#include <string_view>
+
+#include "engine/kernels/isa.h"
+#include "engine/optimizer/adam.h"
+
+namespace strata::engine {
+
+struct AdamKernels {
+  void (*step)(const AdamScalars& scalars, const AdamSlices& slices);
+  // Element i is added to sum i % 16, the sums then as a tree.
+  double (*sum_of_squares)(const std::byte* gradient, DType dtype, uint64_t num_elements);
+};
+
+// nullptr if there is no such instruction set in this build.
+const AdamKernels* FindAdamKernels(std::string_view instruction_set);
+
+}  // namespace strata::engine
