@@ -11,6 +11,7 @@
 
 namespace strata::engine {
 
+// Thread-safe: ranks and threads read their slices at once.
 class WeightSource {
  public:
   virtual ~WeightSource() = default;
