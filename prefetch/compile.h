@@ -17,13 +17,17 @@ struct CompileOptions {
   // How many ops ahead of an op its operands may be fetched; 0 fetches for an op only when the op
   // before it is done (a dependency, not a hint).
   uint32_t prefetch_ops = 8;
+  // Host memory for blocks at home on nvme that stay cached for the whole run, the most often read
+  // first. More saves reads, but leaves less for what streams. Less is used where it does not fit.
+  uint64_t kept_host_bytes = 0;
 };
 
 // kResourceExhausted when the step cannot fit: names tier, op, what it needs and what there is.
 // The result passes Verify().
 Result<StepPlan> Compile(const Trace& trace, const CompileOptions& options);
 
-// The best of several compilations (prefetch depths) by simulated step time on `hardware`.
+// The best of several compilations (prefetch depths and kept bytes) by simulated step time on
+// `hardware`.
 // kResourceExhausted as above, plus the smallest budgets that would fit (SmallestBudgets).
 Result<StepPlan> CompileBest(const Trace& trace, const Budgets& budgets, const Hardware& hardware);
 

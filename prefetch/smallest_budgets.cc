@@ -14,7 +14,7 @@ constexpr uint64_t kUnlimitedBytes = 1ULL << 50;
 
 // Whether Compile() would succeed: what it does first, and all that can fail of it.
 Status TryToFit(const Trace& trace, const internal::Future& future, const Budgets& budgets) {
-  STRATA_ASSIGN_OR_RETURN(internal::Layout layout, internal::LayOut(trace, budgets));
+  STRATA_ASSIGN_OR_RETURN(internal::Layout layout, internal::LayOut(trace, budgets, {}));
   return internal::StepPlanner(trace, layout, future, /*prefetch_ops=*/0, {}).Plan().status();
 }
 

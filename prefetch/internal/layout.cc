@@ -21,10 +21,17 @@ Slot TakeFixed(Layout* layout, Tier tier, uint64_t size_bytes) {
 
 void PlaceHomes(const Trace& trace, Layout* layout) {
   for (const TraceBlock& block : trace.blocks) {
-    bool is_home = IsHome(block, Tier::kDevice) || IsHome(block, Tier::kHost);
-    layout->homes.push_back(is_home ? std::optional(TakeFixed(layout, block.home, block.size_bytes))
-                                    : std::nullopt);
+    std::optional<Slot> slot;
+    if (IsHome(block, Tier::kDevice) || IsHome(block, Tier::kHost))
+      slot = TakeFixed(layout, block.home, block.size_bytes);
+    layout->slots.push_back(slot);
   }
+}
+
+void PlaceKept(const Trace& trace, const std::vector<BlockId>& kept, Layout* layout) {
+  for (BlockId block : kept)
+    layout->slots[Index(block)] =
+        TakeFixed(layout, Tier::kHost, trace.blocks[Index(block)].size_bytes);
 }
 
 // One slot per lane is enough: a serial lane runs one op at a time.
@@ -59,7 +66,7 @@ Status CheckOpFits(const Trace& trace, const TraceOp& op, const Layout& layout) 
   uint64_t operands = 0;
   for (const Access& access : op.accesses) {
     const TraceBlock& block = trace.blocks[Index(access.block)];
-    if (!IsHome(block, tier)) operands += SlotBytes(block);
+    if (!layout.HasFixedSlot(access.block, tier)) operands += SlotBytes(block);
   }
   uint64_t budget = layout.budget_bytes[static_cast<size_t>(tier)];
   if (fixed + operands <= budget) return OkStatus();
@@ -82,13 +89,15 @@ bool IsHome(const TraceBlock& block, Tier tier) {
   return block.lifetime == Lifetime::kPersistent && block.home == tier;
 }
 
-Result<Layout> LayOut(const Trace& trace, const Budgets& budgets) {
+Result<Layout> LayOut(const Trace& trace, const Budgets& budgets,
+                      const std::vector<BlockId>& kept) {
   Layout layout;
   for (Tier tier : kMemoryTiers) {
     uint64_t bytes = BudgetOf(budgets, tier);
     layout.budget_bytes[static_cast<size_t>(tier)] = bytes - bytes % tiering::kSlotAlignmentBytes;
   }
   PlaceHomes(trace, &layout);
+  PlaceKept(trace, kept, &layout);
   PlaceWorkspaces(trace, &layout);
   STRATA_RETURN_IF_ERROR(CheckFixedFits(layout));
   for (const TraceOp& op : trace.ops) STRATA_RETURN_IF_ERROR(CheckOpFits(trace, op, layout));

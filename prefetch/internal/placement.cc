@@ -18,6 +18,9 @@ ArenaMap ArenaFor(const Layout& layout, Tier tier) {
 constexpr double kCopyWeight = 1;
 constexpr double kNvmeWeight = 4;
 
+// By how much the same allocation may move between two plannings of a step.
+constexpr size_t kSlackOps = 4;
+
 }  // namespace
 
 Placement::Placement(const Trace& trace, const Layout& layout, const Future& future,
@@ -40,24 +43,22 @@ void Placement::PlaceFixed(const Layout& layout) {
     BlockId block = static_cast<BlockId>(i);
     StateOf(block).next_read = future_.NextRead(block, 0);
     if (Describe(block).lifetime == Lifetime::kStep) continue;
-    if (!layout.homes[i]) {
-      StateOf(block).nvme_version = 0;
-      continue;
-    }
-    Occupy(block, *layout.homes[i]);
-    Copy& home = CopyOf(block, layout.homes[i]->tier);
-    home.is_fixed = true;
-    home.version = 0;
+    if (Describe(block).home == Tier::kNvme) StateOf(block).nvme_version = 0;
+    if (!layout.slots[i]) continue;
+    Occupy(block, *layout.slots[i], 0);
+    Copy& copy = CopyOf(block, layout.slots[i]->tier);
+    copy.is_fixed = true;
+    copy.version = 0;
   }
 }
 
-void Placement::StartWith(const Resident& resident) {
-  const Slot& slot = resident.slot;
-  ArenaOf(slot.tier).Take({slot.offset_bytes, slot.size_bytes}, resident.block);
-  Occupy(resident.block, slot);
-  Copy& copy = CopyOf(resident.block, slot.tier);
+void Placement::StartWith(const CachedCopy& cached) {
+  const Slot& slot = cached.slot;
+  ArenaOf(slot.tier).Take({slot.offset_bytes, slot.size_bytes}, cached.block);
+  Occupy(cached.block, slot, 0);
+  Copy& copy = CopyOf(cached.block, slot.tier);
   copy.version = 0;
-  copy.preferred_offset_bytes = slot.offset_bytes;
+  copy.at_start = cached;
 }
 
 void Placement::StartOp(size_t op, std::optional<NodeIndex> gate) {
@@ -113,21 +114,22 @@ bool Placement::Allocate(BlockId block, Tier tier, const Request& request) {
   for (BlockId tenant : ArenaOf(tier).TenantsOf(*range))
     if (!Evict(tenant, tier, request)) return false;
   SlotHistory history = ArenaOf(tier).Take(*range, block);
-  Occupy(block,
-         {.tier = tier, .offset_bytes = range->offset_bytes, .size_bytes = range->size_bytes});
+  Slot slot{.tier = tier, .offset_bytes = range->offset_bytes, .size_bytes = range->size_bytes};
+  Occupy(block, slot, op_);
   CopyOf(block, tier).history = std::move(history);
   return true;
 }
 
 Search Placement::SearchFor(BlockId block, Tier tier, const Request& request) const {
   size_t settled_ops = prefetch_ops_ + 2;
-  return {.size_bytes = SlotBytes(Describe(block)),
-          .choice = request.choice,
-          .reserve_bytes = request.reserve_bytes[static_cast<size_t>(tier)],
-          .ready_op = op_ - std::min(op_, settled_ops),
-          .cost = [=, this, &request](BlockId tenant) { return CostOf(tenant, tier, request); },
-          .preferred_offset_bytes = CopyOf(block, tier).preferred_offset_bytes,
-          .preferred_gain = GainOfStaying(block, request)};
+  Search search{
+      .size_bytes = SlotBytes(Describe(block)),
+      .choice = request.choice,
+      .reserve_bytes = request.reserve_bytes[static_cast<size_t>(tier)],
+      .ready_op = op_ - std::min(op_, settled_ops),
+      .cost = [=, this, &request](BlockId tenant) { return CostOf(tenant, tier, request); }};
+  PreferStart(block, tier, &search);
+  return search;
 }
 
 // The worth of a byte that stays: what fetching it again costs, over the time until that is needed.
@@ -150,19 +152,23 @@ double Placement::MoveWeight(BlockId block, Tier tier) const {
   return IsHome(Describe(block), Tier::kDevice) ? 2 * kCopyWeight : 2 * kNvmeWeight;
 }
 
-// A copy that ends the step where it started it need not be fetched in the next one.
-double Placement::GainOfStaying(BlockId block, const Request& request) const {
-  uint64_t next_read = future_.NextRead(block, request.for_op + 1);
-  if (next_read == Future::kNever || next_read < trace_.ops.size()) return 0;
+// A copy that ends the step where it started it need not be fetched in the next one. `since_op`
+// tells when, the last time this step was planned, the copy came that stayed.
+void Placement::PreferStart(BlockId block, Tier tier, Search* search) const {
+  const std::optional<CachedCopy>& at_start = CopyOf(block, tier).at_start;
+  if (!at_start || op_ + prefetch_ops_ + kSlackOps < at_start->since_op) return;
+  search->preferred_offset_bytes = at_start->slot.offset_bytes;
+  uint64_t next_read = future_.NextRead(block, trace_.ops.size());
   double ops_until_read = static_cast<double>(next_read - op_);
-  return static_cast<double>(SlotBytes(Describe(block))) * kNvmeWeight / ops_until_read;
+  search->preferred_gain = static_cast<double>(search->size_bytes) * kNvmeWeight / ops_until_read;
 }
 
-void Placement::Occupy(BlockId block, const Slot& slot) {
+void Placement::Occupy(BlockId block, const Slot& slot, size_t for_op) {
   Copy& copy = CopyOf(block, slot.tier);
   copy.is_present = true;
   copy.version = kNoVersion;
   copy.slot = slot;
+  copy.since_op = for_op;
   copy.last_use = op_;
   usages_[static_cast<size_t>(slot.tier)].Add(Describe(block).purpose, slot.offset_bytes,
                                               slot.size_bytes);
@@ -326,15 +332,16 @@ void Placement::Settle(BlockId block, size_t op) {
   for (Tier tier : kMemoryTiers) Drop(block, tier);
 }
 
-std::vector<Resident> Placement::CachedCopies() const {
-  std::vector<Resident> cached;
+std::vector<CachedCopy> Placement::CachedCopies() const {
+  std::vector<CachedCopy> cached;
   for (size_t i = 0; i < states_.size(); ++i) {
     BlockId block = static_cast<BlockId>(i);
     if (Describe(block).lifetime == Lifetime::kStep || !IsCurrentOnNvme(block)) continue;
     // One copy is enough: the nearer one.
     for (Tier tier : kMemoryTiers) {
-      if (!IsCurrent(block, tier)) continue;
-      cached.push_back({.block = block, .slot = CopyOf(block, tier).slot});
+      if (!IsCurrent(block, tier) || layout_.slots[i]) continue;
+      const Copy& copy = CopyOf(block, tier);
+      cached.push_back({.block = block, .slot = copy.slot, .since_op = copy.since_op});
       break;
     }
   }

@@ -27,6 +27,13 @@ struct Request {
   Choice choice = Choice::kReadiest;
 };
 
+// A copy of a block at home on nvme that outlives the step.
+struct CachedCopy {
+  BlockId block{};
+  Slot slot = {};
+  size_t since_op = 0;  // when it came to stay
+};
+
 // The last allocation that failed.
 struct Shortage {
   Tier tier = Tier::kHost;
@@ -39,7 +46,7 @@ class Placement {
   Placement(const Trace& trace, const Layout& layout, const Future& future, uint32_t prefetch_ops);
 
   // A cached copy from the step before. Before the first op only.
-  void StartWith(const Resident& resident);
+  void StartWith(const CachedCopy& cached);
   // Later transfers are planned while `op` is the next to run; with `gate` they wait for that node.
   void StartOp(size_t op, std::optional<NodeIndex> gate);
 
@@ -62,7 +69,7 @@ class Placement {
   void Settle(BlockId block, size_t op);
 
   // Copies that the next step could start with: clean, current, of blocks at home on nvme.
-  std::vector<Resident> CachedCopies() const;
+  std::vector<CachedCopy> CachedCopies() const;
   const Shortage& shortage() const { return shortage_; }
   const Usage& usage(Tier tier) const { return usages_[static_cast<size_t>(tier)]; }
   std::vector<Node> TakeNodes() && { return std::move(sequence_).TakeNodes(); }
@@ -75,10 +82,11 @@ class Placement {
     bool is_fixed = false;
     uint32_t version = kNoVersion;
     uint32_t pins = 0;
+    size_t since_op = 0;  // that it was allocated for
     size_t last_use = 0;  // op
     Slot slot;
     SlotHistory history;
-    std::optional<uint64_t> preferred_offset_bytes;  // where it is when the step starts
+    std::optional<CachedCopy> at_start;
   };
   struct BlockState {
     uint32_t version = 0;
@@ -111,8 +119,8 @@ class Placement {
   Search SearchFor(BlockId block, Tier tier, const Request& request) const;
   EvictionCost CostOf(BlockId block, Tier tier, const Request& request) const;
   double MoveWeight(BlockId block, Tier tier) const;
-  double GainOfStaying(BlockId block, const Request& request) const;
-  void Occupy(BlockId block, const Slot& slot);
+  void PreferStart(BlockId block, Tier tier, Search* search) const;
+  void Occupy(BlockId block, const Slot& slot, size_t for_op);
   bool Evict(BlockId block, Tier tier, const Request& request);
   void Drop(BlockId block, Tier tier);
 

@@ -4,11 +4,12 @@
 
 namespace strata::prefetch::internal {
 
-Room::Room(const Trace& trace, const Future& future) : trace_(trace), changes_(trace.ops.size()) {
+Room::Room(const Trace& trace, const Layout& layout, const Future& future)
+    : trace_(trace), changes_(trace.ops.size()) {
   for (size_t op = 0; op < trace.ops.size(); ++op) {
     for (const Access& access : trace.ops[op].accesses) {
       const TraceBlock& block = trace.blocks[Index(access.block)];
-      if (IsHome(block, TierOfOp(op))) continue;
+      if (layout.HasFixedSlot(access.block, TierOfOp(op))) continue;
       int64_t bytes = static_cast<int64_t>(SlotBytes(block));
       if (access.mode == AccessMode::kWrite) changes_[op].made_bytes += bytes;
       if (future.NextRead(access.block, op + 1) == Future::kNever)

@@ -12,7 +12,7 @@ namespace strata::prefetch::internal {
 
 class Room {
  public:
-  Room(const Trace& trace, const Future& future);
+  Room(const Trace& trace, const Layout& layout, const Future& future);
 
   // The most by which new outputs of ops in (op, until_op] outgrow what ops before them give back.
   std::array<uint64_t, kNumMemoryTiers> WantedBetween(size_t op, size_t until_op) const;

@@ -9,19 +9,19 @@
 namespace strata::prefetch::internal {
 
 StepPlanner::StepPlanner(const Trace& trace, const Layout& layout, const Future& future,
-                         uint32_t prefetch_ops, const std::vector<Resident>& cached)
+                         uint32_t prefetch_ops, const std::vector<CachedCopy>& cached)
     : trace_(trace),
       layout_(layout),
       future_(future),
       prefetch_ops_(prefetch_ops),
-      room_(trace, future),
+      room_(trace, layout, future),
       placement_(trace, layout, future, prefetch_ops) {
-  for (const Resident& resident : cached) placement_.StartWith(resident);
+  for (const CachedCopy& copy : cached) placement_.StartWith(copy);
 }
 
 Result<PlannedStep> StepPlanner::Plan() && {
   for (size_t op = 0; op < trace_.ops.size(); ++op) STRATA_RETURN_IF_ERROR(PlanOp(op));
-  std::vector<Resident> cached = placement_.CachedCopies();
+  std::vector<CachedCopy> cached = placement_.CachedCopies();
   std::array<Usage, kNumMemoryTiers> usages = {placement_.usage(Tier::kDevice),
                                                placement_.usage(Tier::kHost)};
   return PlannedStep{std::move(placement_).TakeNodes(), std::move(cached), std::move(usages)};

@@ -15,7 +15,7 @@ namespace strata::prefetch::internal {
 
 struct PlannedStep {
   std::vector<Node> nodes;
-  std::vector<Resident> cached;  // what the next step could start with
+  std::vector<CachedCopy> cached;  // what the next step could start with
   std::array<Usage, kNumMemoryTiers> usages;
 };
 
@@ -23,7 +23,7 @@ class StepPlanner {
  public:
   // All references outlive it. `cached`: copies that are there when the step starts.
   StepPlanner(const Trace& trace, const Layout& layout, const Future& future, uint32_t prefetch_ops,
-              const std::vector<Resident>& cached);
+              const std::vector<CachedCopy>& cached);
 
   Result<PlannedStep> Plan() &&;
 
