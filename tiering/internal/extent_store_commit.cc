@@ -153,6 +153,7 @@ void ExtentStore::RemoveDamaged() {
 void ExtentStore::Rollback() {
   std::lock_guard lock(mutex_);
   STRATA_CHECK(num_in_flight_ == 0);
+  RemoveStale();  // what a failed commit left may be in the way of the next writes
   const GenerationRecord* base = Find(base_generation_);
   for (size_t i = 0; i < blocks_.size(); ++i)
     SetLive(blocks_[i], base ? base->versions[i] : std::nullopt);

@@ -1,0 +1,223 @@
+// The block store against a model of it in memory, over random operations.
+#include <filesystem>
+#include <map>
+#include <optional>
+#include <set>
+
+#include "tests/tiering/store_fixture.h"
+#include "tiering/block_store.h"
+
+namespace strata::tiering {
+namespace {
+
+namespace fs = std::filesystem;
+
+constexpr uint32_t kNumGenerations = 4;
+constexpr uint32_t kNumDurable = 6;
+
+std::vector<BlockDescription> ModelBlocks() {
+  return {Durable("a", 4096),  Durable("b", 4000), Durable("c", 10000), Durable("d", 12288),
+          Durable("e", 20000), Durable("f", 1),    Scratch("s", 4096),  Scratch("t", 9000)};
+}
+
+// By block: which write it holds. A version's seed is different from all others.
+using Contents = std::map<uint32_t, uint64_t>;
+
+class StoreModel {
+ public:
+  explicit StoreModel(uint32_t seed) : random_(seed) {
+    options_ = {.directories = {first_.path(), second_.path()},
+                .run_id = "model",
+                .num_generations = kNumGenerations};
+    user_.Reset(OrDie(BlockStore::Create(options_, user_.blocks(), &engine_)));
+  }
+
+  void Step() {
+    switch (Below(16)) {
+      case 0:
+        return Commit();
+      case 1:
+        return Below(4) == 0 ? Reopen(std::nullopt) : Commit();
+      case 2:
+        return Below(4) == 0 ? ReopenOlder() : ReleaseOne();
+      case 3:
+        return Rollback();
+      case 4:
+        return Discard();
+      case 5:
+        return FailWrite();
+      case 6:
+        return Below(4) == 0 ? CheckCopy() : Write();
+      case 7:
+      case 8:
+      case 9:
+        return CheckOne();
+      default:
+        return Write();
+    }
+  }
+
+  void CheckAll() {
+    CheckContents(user_, live_);
+    uint64_t live_bytes = 0;
+    for (auto [block, seed] : HeldVersions())
+      live_bytes += RoundUp(user_.blocks()[block].size_bytes, 4_KiB);
+    EXPECT_EQ(user_->counters().live_bytes, live_bytes);
+    std::vector<uint64_t> numbers;
+    for (const auto& [number, generation] : generations_) numbers.push_back(number);
+    std::vector<uint64_t> listed;
+    for (const Generation& generation : user_->generations()) {
+      listed.push_back(generation.number);
+      EXPECT_EQ(generation.metadata, std::to_string(generation.number));
+      EXPECT_EQ(generation.pinned, generations_[generation.number].pinned);
+    }
+    EXPECT_EQ(listed, numbers);
+  }
+
+ private:
+  struct ModelGeneration {
+    Contents contents;
+    bool pinned = false;
+  };
+
+  uint32_t Below(uint32_t bound) { return static_cast<uint32_t>(random_() % bound); }
+  Contents Base() { return base_ == 0 ? Contents() : generations_.at(base_).contents; }
+  uint32_t AnyBlock() { return Below(static_cast<uint32_t>(user_.blocks().size())); }
+
+  std::set<std::pair<uint32_t, uint64_t>> HeldVersions() const {
+    std::set<std::pair<uint32_t, uint64_t>> held(live_.begin(), live_.end());
+    for (const auto& [number, generation] : generations_)
+      held.insert(generation.contents.begin(), generation.contents.end());
+    return held;
+  }
+
+  void CheckContents(StoreUser& user, const Contents& contents) {
+    for (uint32_t block = 0; block < user.blocks().size(); ++block) {
+      auto found = contents.find(block);
+      ASSERT_EQ(user->HasVersion(StoreBlock{block}), found != contents.end()) << block;
+      if (found == contents.end()) continue;
+      EXPECT_TRUE(user.Holds(block, found->second)) << block;
+    }
+  }
+
+  void CheckOne() {
+    uint32_t block = AnyBlock();
+    if (live_.count(block))
+      EXPECT_TRUE(user_.Holds(block, live_[block]));
+    else
+      EXPECT_EQ(user_.Read(block).status().code(), Code::kNotFound);
+  }
+
+  void Write() {
+    uint32_t block = AnyBlock();
+    Status status = user_.Write(block, ++last_seed_);
+    EXPECT_TRUE(status.ok()) << status.ToString();  // there is always room
+    live_[block] = last_seed_;
+  }
+
+  // What a generation holds stays; the rest is overwritten in place and lost.
+  void FailWrite() {
+    uint32_t block = AnyBlock();
+    engine_.Spoil(fakes::WriteFault::kError, 1);
+    EXPECT_FALSE(user_.Write(block, ++last_seed_).ok());
+    Contents committed = Base();
+    auto kept = committed.find(block);
+    if (live_.count(block) && (kept == committed.end() || kept->second != live_[block]))
+      live_.erase(block);
+  }
+
+  void Commit() {
+    for (auto it = generations_.begin(); it != generations_.end();) {
+      bool stays = it->second.pinned && it->first <= base_;
+      it = stays ? std::next(it) : generations_.erase(it);
+    }
+    bool pin = generations_.size() + 1 <= kNumGenerations - 2 && Below(3) == 0;
+    uint64_t expected = ++last_number_;
+    EXPECT_EQ(OrDie(user_->Commit(std::to_string(expected), pin)), expected);
+    ModelGeneration& generation = generations_[expected];
+    for (auto [block, seed] : live_)
+      if (block < kNumDurable) generation.contents[block] = seed;
+    generation.pinned = pin;
+    base_ = expected;
+  }
+
+  void ReleaseOne() {
+    for (auto& [number, generation] : generations_) {
+      if (!generation.pinned) continue;
+      EXPECT_TRUE(user_->Release(number).ok());
+      if (number == base_)
+        generation.pinned = false;
+      else
+        generations_.erase(number);
+      return;
+    }
+  }
+
+  void Rollback() {
+    user_->Rollback();
+    live_ = Base();
+  }
+
+  void Discard() {
+    uint32_t block = kNumDurable + Below(2);
+    user_->Discard(StoreBlock{block});
+    live_.erase(block);
+  }
+
+  void Reopen(std::optional<uint64_t> generation) {
+    if (generations_.empty()) return;
+    // An unpinned generation that is not the newest is gone for one who opens the store anew.
+    uint64_t newest = generations_.rbegin()->first;
+    std::erase_if(generations_,
+                  [&](const auto& entry) { return !entry.second.pinned && entry.first != newest; });
+    user_.Reset();
+    user_.Reset(OrDie(BlockStore::Open(options_, user_.blocks(), &engine_, generation)));
+    base_ = generation.value_or(newest);
+    live_ = generations_[base_].contents;
+  }
+
+  void ReopenOlder() {
+    for (const auto& [number, generation] : generations_)
+      if (generation.pinned) return Reopen(number);
+  }
+
+  // As a crash now would leave it: a copy of the files, opened elsewhere.
+  void CheckCopy() {
+    if (generations_.empty()) return;
+    TempDir first, second;
+    fs::copy(first_.path(), first.path(), fs::copy_options::recursive);
+    fs::copy(second_.path(), second.path(), fs::copy_options::recursive);
+    BlockStoreOptions options = options_;
+    options.directories = {first.path(), second.path()};
+    StoreUser copy(user_.blocks());
+    copy.Reset(OrDie(BlockStore::Open(options, copy.blocks(), &engine_)));
+    CheckContents(copy, generations_.rbegin()->second.contents);
+  }
+
+  std::mt19937 random_;
+  TempDir first_, second_, scratch_;
+  fakes::FaultEngine engine_{NewEngine(), scratch_.path()};
+  StoreUser user_{ModelBlocks()};
+  BlockStoreOptions options_;
+  Contents live_;
+  std::map<uint64_t, ModelGeneration> generations_;
+  uint64_t base_ = 0;
+  uint64_t last_number_ = 0;
+  uint64_t last_seed_ = 0;
+};
+
+class StoreModelTest : public testing::TestWithParam<uint32_t> {};
+
+TEST_P(StoreModelTest, AnySequenceOfOperationsGivesWhatTheModelGives) {
+  StoreModel model(GetParam());
+  for (int step = 0; step < 250 && !HasFailure(); ++step) {
+    SCOPED_TRACE(step);
+    model.Step();
+    if (step % 8 == 0) model.CheckAll();
+  }
+}
+
+INSTANTIATE_TEST_SUITE_P(Seeds, StoreModelTest, testing::Range(1u, 4u));
+
+}  // namespace
+}  // namespace strata::tiering
