@@ -44,7 +44,8 @@ struct ExecutorParts {
 struct ExecutorOptions {
   uint32_t io_nodes_in_flight = 8;  // per nvme lane
   // A step in which no node ends for this long is stopped with kDeadlineExceeded, naming for each
-  // lane the node it is at and what that waits for.
+  // lane the node it is at and what that waits for. Only then RunStep() does not wait for what is
+  // under way, as it may never end; the destructor does.
   std::chrono::milliseconds stall_deadline = std::chrono::minutes(5);
 };
 

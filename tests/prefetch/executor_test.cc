@@ -1,0 +1,208 @@
+#include "prefetch/executor.h"
+
+#include <gmock/gmock.h>
+#include <gtest/gtest.h>
+
+#include <algorithm>
+#include <atomic>
+#include <future>
+
+#include "prefetch/compile.h"
+#include "prefetch/verify.h"
+#include "tests/fakes/training_trace.h"
+#include "tests/prefetch/hand_plan.h"
+#include "tests/prefetch/plan_rig.h"
+#include "tests/prefetch/random_trace.h"
+
+namespace strata::prefetch {
+namespace {
+
+using testing::AllOf;
+using testing::HasSubstr;
+using testing::StartsWith;
+
+void ExpectSameAsInOrder(StepPlan plan, int num_steps, const ExecutorOptions& options = {}) {
+  PlanRig rig(std::move(plan), options);
+  TraceInterpreter expected(rig.plan().trace);
+  const Status run = rig.Run(num_steps);
+  ASSERT_TRUE(run.ok()) << run.ToString();
+  for (int step = 0; step < num_steps; ++step) expected.Step();
+  const Status same = rig.CompareTo(expected);
+  EXPECT_TRUE(same.ok()) << same.ToString();
+}
+
+TEST(ExecutorTest, GivesTheContentsThatTheOpsGiveInOrder) { ExpectSameAsInOrder(HandPlan(), 3); }
+
+TEST(ExecutorTest, GivesThemWithOneReadAndWriteAtATime) {
+  ExpectSameAsInOrder(HandPlan(), 2, {.io_nodes_in_flight = 1});
+}
+
+TEST(ExecutorTest, LoadsCachedBlocksOfBothTiersBeforeTheFirstStep) {
+  StepPlan plan = HandPlan();
+  plan.budgets.device_bytes += 2 * 4096;
+  plan.residents.push_back({.block = BlockId{4}, .slot = Pages(Tier::kDevice, 5, 2)});
+  plan.nodes[10].operands[0] = Pages(Tier::kDevice, 5, 2);  // check finds v there
+  ASSERT_TRUE(Verify(plan).ok()) << Verify(plan).ToString();
+  ExpectSameAsInOrder(std::move(plan), 2);
+}
+
+TEST(ExecutorTest, ReadsOneBlockTwiceAtOnceWithoutHavingBothInFlight) {
+  StepPlan plan = ReadsOnly(3);
+  plan.nodes[1].block = plan.nodes[2].block = plan.nodes[0].block;
+  ExpectSameAsInOrder(std::move(plan), 2);
+}
+
+TEST(ExecutorTest, RunsAnEmptyPlan) { ExpectSameAsInOrder(StepPlan{}, 2); }
+
+TEST(ExecutorTest, NeverStartsANodeBeforeItsDependenciesHaveEnded) {
+  PlanRig rig(CompileTightly(RandomTrace(3), 8));
+  ASSERT_TRUE(rig.Run(2).ok());
+  const Timeline& timeline = rig.last_timeline();
+  ASSERT_EQ(timeline.spans.size(), rig.plan().nodes.size());
+  for (const Span& span : timeline.spans) {
+    EXPECT_LE(0, span.start_s);
+    EXPECT_LE(span.start_s, span.end_s);
+    EXPECT_LE(span.end_s, timeline.step_s);
+    for (NodeIndex dep : rig.plan().nodes[span.node].deps) {
+      EXPECT_LE(timeline.spans[dep].end_s, span.start_s) << dep << " -> " << span.node;
+    }
+  }
+}
+
+class RandomRunsTest : public testing::TestWithParam<std::tuple<uint32_t, double>> {};
+
+INSTANTIATE_TEST_SUITE_P(All, RandomRunsTest,
+                         testing::Combine(testing::Values(0u, 3u, 32u), testing::Values(1.0, 2.0)));
+
+TEST_P(RandomRunsTest, GiveTheContentsThatTheOpsGiveInOrder) {
+  const auto [prefetch_ops, slack] = GetParam();
+  for (uint32_t seed = 0; seed < 6; ++seed) {
+    SCOPED_TRACE(seed);
+    ExpectSameAsInOrder(CompileTightly(RandomTrace(seed), prefetch_ops, slack), 2);
+  }
+}
+
+TEST(ExecutorTest, RunsATrainingStepFromNvme) {
+  const Trace trace = fakes::TrainingTrace({.num_layers = 2,
+                                            .embedding_elements = 3000,
+                                            .attention_elements = 2500,
+                                            .mlp_elements = 5000,
+                                            .chunk_elements = 2048,
+                                            .hidden_bytes = 5000,
+                                            .device_workspace_bytes = 4096,
+                                            .host_workspace_bytes = 4096,
+                                            .clip = true});
+  for (uint32_t prefetch_ops : {0u, 8u})
+    ExpectSameAsInOrder(CompileTightly(trace, prefetch_ops), 3);
+}
+
+// Runs the stand-ins, except that the op of this name fails.
+RunOp FailingAt(const Trace& trace, const std::string& name, std::atomic<bool>* ran_later) {
+  return [&trace, name, ran_later](OpId op, const Operands& operands,
+                                   const tiering::StreamContext&) -> Status {
+    const std::string& op_name = trace.ops[Index(op)].name;
+    if (op_name == name) return Status(Code::kDataLoss, "the op says no");
+    if (op_name == "unstash") *ran_later = true;
+    return RunStandIn(trace, op, operands);
+  };
+}
+
+TEST(ExecutorTest, AFailingOpStopsTheStepAndIsNamed) {
+  const StepPlan plan = HandPlan();
+  for (const char* name : {"forward", "backward", "update", "stash"}) {
+    std::atomic<bool> ran_later = false;
+    PlanRig rig(plan, {}, FailingAt(plan.trace, name, &ran_later));
+    const Status status = rig.Run(1);
+    EXPECT_EQ(status.code(), Code::kDataLoss);
+    EXPECT_EQ(status.message(), std::string("run ") + name + ": the op says no");
+    EXPECT_FALSE(ran_later) << "unstash waits for " << name;
+  }
+}
+
+TEST(ExecutorTest, AFailureIsPutDownToTheNodeWhereItBeganOnPlansOfManyStreams) {
+  const Trace trace = RandomTrace(5);
+  const StepPlan plan = CompileTightly(trace, 16, 2);
+  for (size_t op = 0; op < trace.ops.size(); op += 6) {
+    const std::string& name = trace.ops[op].name;
+    std::atomic<bool> unused = false;
+    PlanRig rig(plan, {}, FailingAt(trace, name, &unused));
+    EXPECT_EQ(rig.Run(1).message(), "run " + name + ": the op says no");
+  }
+}
+
+TEST(ExecutorTest, AFailingReadStopsTheStepAndIsNamed) {
+  PlanRig rig(HandPlan());
+  ASSERT_TRUE(rig.executor().Prime().ok());
+  rig.engine().Spoil(fakes::ReadFault::kError, 1);
+  const Status status = rig.executor().RunStep().status();
+  EXPECT_FALSE(status.ok());
+  EXPECT_THAT(status.message(), AllOf(StartsWith("read w: "), HasSubstr("block 'w'")));
+}
+
+TEST(ExecutorTest, AFailingWriteStopsTheStepAndIsNamed) {
+  PlanRig rig(HandPlan());
+  ASSERT_TRUE(rig.executor().Prime().ok());
+  rig.engine().Spoil(fakes::WriteFault::kError, 1);
+  const Status status = rig.executor().RunStep().status();
+  EXPECT_FALSE(status.ok());
+  EXPECT_THAT(status.message(), AllOf(StartsWith("write w: "), HasSubstr("block 'w'")));
+}
+
+TEST(ExecutorTest, AFlippedBitIsDataLossAndIsNamed) {
+  PlanRig rig(HandPlan());
+  ASSERT_TRUE(rig.executor().Prime().ok());
+  rig.engine().Spoil(fakes::WriteFault::kFlipped, 3);  // w, c, then s
+  const Status status = rig.executor().RunStep().status();
+  EXPECT_EQ(status.code(), Code::kDataLoss);
+  EXPECT_THAT(status.message(), AllOf(StartsWith("read s: "), HasSubstr("checksum")));
+}
+
+TEST(ExecutorTest, AFailureWhilePrimingNamesTheBlock) {
+  PlanRig rig(HandPlan());
+  rig.engine().Spoil(fakes::ReadFault::kError, 1);
+  EXPECT_THAT(rig.executor().Prime().message(), StartsWith("load cached c: "));
+}
+
+// "blocked" on the compute lane, and "after" on the cpu lane, which waits for it.
+StepPlan TwoOpsInARow() {
+  StepPlan plan;
+  plan.trace.ops = {{.name = "blocked", .lane = Lane::kCompute},
+                    {.name = "after", .lane = Lane::kCpu}};
+  plan.nodes = {{.lane = Lane::kCompute, .op = OpId{0}},
+                {.lane = Lane::kCpu, .deps = {0}, .op = OpId{1}}};
+  return plan;
+}
+
+TEST(ExecutorTest, AStepThatStallsEndsWithWhatEachLaneWaitsFor) {
+  std::promise<void> release;
+  std::shared_future<void> released = release.get_future().share();
+  std::atomic<bool> ran_after = false;
+  {
+    PlanRig rig(TwoOpsInARow(), {.stall_deadline = std::chrono::milliseconds(20)},
+                [&](OpId op, const Operands&, const tiering::StreamContext&) {
+                  if (op == OpId{0}) released.wait();
+                  if (op == OpId{1}) ran_after = true;
+                  return OkStatus();
+                });
+    const Status status = rig.Run(1);
+    release.set_value();
+    EXPECT_EQ(status.code(), Code::kDeadlineExceeded);
+    EXPECT_EQ(status.message(),
+              "no node of the step has ended for 20 ms: "
+              "lane compute is at node 0 (run blocked), which is under way; "
+              "lane cpu is at node 1 (run after), which waits for node 0 (run blocked)");
+  }
+  EXPECT_FALSE(ran_after);
+}
+
+TEST(ExecutorDeathTest, IsUsedUpAfterAFailure) {
+  GTEST_FLAG_SET(death_test_style, "threadsafe");
+  PlanRig rig(HandPlan());
+  ASSERT_TRUE(rig.executor().Prime().ok());
+  rig.engine().Spoil(fakes::ReadFault::kError, 1);
+  ASSERT_FALSE(rig.executor().RunStep().ok());
+  EXPECT_DEATH((void)rig.executor().RunStep(), "used_up_");
+}
+
+}  // namespace
+}  // namespace strata::prefetch
