@@ -42,8 +42,8 @@ struct IoEngineOptions {
   bool single_submit = false;           // one system call per piece instead of one per batch
   bool overlap_events = true;           // refill as pieces complete, not wave by wave
   // Memory that most requests lie in (the host arena): registered with the kernel once, in chunks
-  // of at most 1 GiB. Must outlive the engine. Where the limit on locked memory forbids it, the
-  // engine says so once and works without.
+  // of at most 1 GiB. Starts and ends at multiples of 4096 (CHECKed). Must outlive the engine.
+  // Where the limit on locked memory forbids it, the engine says so once and works without.
   std::span<std::byte> registered_memory = {};
 };
 

@@ -24,10 +24,10 @@ Status FailureOf(int error_number, const std::string& what) {
 IoPiece::Next IoPiece::OnResult(int64_t result) {
   int error_number = result < 0 ? static_cast<int>(-result) : 0;
   if (error_number == EINTR || error_number == EAGAIN) return RepeatOr(error_number);
-  if (error_number != 0) {
-    status_ = FailureOf(error_number, request_->What());
-    return Next::kFinish;
-  }
+  if (error_number != 0) return Fail(error_number);
+  bool is_read = transfer_.direction == IoDirection::kRead;
+  if (result == 0 && is_read) return FailAtEndOfFile(transfer_.offset_bytes);
+  if (result == 0) return Fail(EIO);
   uint64_t moved_bytes = static_cast<uint64_t>(result);
   STRATA_CHECK(moved_bytes <= transfer_.length_bytes);
   if (moved_bytes == transfer_.length_bytes) return Next::kFinish;
@@ -40,8 +40,7 @@ IoPiece::Next IoPiece::OnResult(int64_t result) {
 IoPiece::Next IoPiece::OnShortTransfer(uint64_t moved_bytes) {
   uint64_t stop_bytes = transfer_.offset_bytes + moved_bytes;
   bool is_read = transfer_.direction == IoDirection::kRead;
-  if (is_read && (moved_bytes == 0 || stop_bytes == last_stop_bytes_))
-    return FailAtEndOfFile(stop_bytes);
+  if (is_read && stop_bytes == last_stop_bytes_) return FailAtEndOfFile(stop_bytes);
   last_stop_bytes_ = stop_bytes;
   uint64_t progress_bytes = moved_bytes / alignment_bytes_ * alignment_bytes_;
   if (progress_bytes == 0) return RepeatOr(EIO);
@@ -53,7 +52,10 @@ IoPiece::Next IoPiece::OnShortTransfer(uint64_t moved_bytes) {
 }
 
 IoPiece::Next IoPiece::RepeatOr(int error_number) {
-  if (repeats_++ < kMaxRetries) return Next::kRepeat;
+  return repeats_++ < kMaxRetries ? Next::kRepeat : Fail(error_number);
+}
+
+IoPiece::Next IoPiece::Fail(int error_number) {
   status_ = FailureOf(error_number, request_->What());
   return Next::kFinish;
 }

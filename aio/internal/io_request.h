@@ -55,6 +55,7 @@ class IoPiece {
  private:
   Next OnShortTransfer(uint64_t moved_bytes);
   Next RepeatOr(int error_number);
+  Next Fail(int error_number);
   Next FailAtEndOfFile(uint64_t end_bytes);
 
   std::shared_ptr<IoRequest> request_;

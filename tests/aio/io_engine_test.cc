@@ -3,17 +3,20 @@
 
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
+#include <malloc.h>
 #include <sys/resource.h>
 
 #include <algorithm>
 #include <atomic>
-#include <cstdlib>
 #include <filesystem>
 #include <fstream>
+#include <random>
 #include <thread>
 #include <vector>
 
 #include "aio/io_buffer.h"
+#include "tests/aio/mounts.h"
+#include "tests/aio/process.h"
 #include "tests/aio/scratch.h"
 
 namespace strata::aio {
@@ -21,11 +24,6 @@ namespace {
 
 using ::testing::Contains;
 using ::testing::HasSubstr;
-
-bool IsRequired(std::string_view feature) {
-  const char* required = std::getenv("STRATA_REQUIRE");
-  return required != nullptr && std::string_view(required).find(feature) != std::string_view::npos;
-}
 
 class IoEngineTest : public testing::TestWithParam<IoBackend> {
  protected:
@@ -182,6 +180,157 @@ TEST_P(IoEngineTest, AWriteAcrossTheSizeLimitIsResumedAndThenReported) {
   EXPECT_THAT(status.message(), HasSubstr("length_bytes=65536: File too large"));
   EXPECT_EQ(engine_->counters().short_transfers, 1u);
   EXPECT_EQ(engine_->counters().bytes_written, 32_KiB);
+}
+
+TEST_P(IoEngineTest, AFullFileSystemIsResourceExhausted) {
+  STRATA_MOUNT_OR_SKIP(mount, TemporaryMount::Tmpfs(directory_.File("mount"), "1m"));
+  path_ = mount->File("data");
+  File file = NewFile(0);
+  Status status = Write(file, 0, At(0, 2_MiB));
+  EXPECT_EQ(status.code(), Code::kResourceExhausted);
+  EXPECT_EQ(status.message(),
+            "write " + path_ + " offset_bytes=0 length_bytes=2097152: No space left on device");
+}
+
+// The file system's device loses its end: reads of what was there fail in the kernel.
+TEST_P(IoEngineTest, ADeviceErrorIsAnIoErrorAndNamesTheRange) {
+  STRATA_MOUNT_OR_SKIP(mount, TemporaryMount::Ext4(directory_.File("mount"), 8_MiB, ""));
+  path_ = mount->File("data");
+  File file = NewFile(2_MiB);
+  ASSERT_TRUE(Write(file, 0, At(0, 2_MiB)).ok());
+  ASSERT_TRUE(file.SyncData().ok());
+  std::filesystem::resize_file(mount->image(), 64_KiB);
+  Status status = Read(file, 0, At(0, 2_MiB));
+  EXPECT_EQ(status.code(), Code::kIoError);
+  EXPECT_EQ(status.message(),
+            "read " + path_ + " offset_bytes=0 length_bytes=2097152: Input/output error");
+}
+
+// Threads with a region of the file each, four requests in flight per thread.
+class RandomTraffic {
+ public:
+  static constexpr uint64_t kRegionBytes = 512_KiB, kLaneBytes = 128_KiB;
+
+  RandomTraffic(IoEngine& engine, const File& file, uint64_t region, std::span<std::byte> memory)
+      : engine_(engine),
+        file_(file),
+        begin_bytes_(region * kRegionBytes),
+        memory_(memory),
+        random_(region) {}
+
+  void Run(int num_rounds) {
+    STRATA_CHECK(engine_.StartWrite(file_, begin_bytes_, memory_).Wait().ok());
+    model_.assign(memory_.begin(), memory_.end());
+    for (int round = 0; round < num_rounds && !testing::Test::HasFailure(); ++round) Round();
+  }
+
+ private:
+  struct Operation {
+    bool is_write;
+    uint64_t at_bytes, length_bytes;
+    IoTicket ticket;
+  };
+
+  void Round() {
+    std::vector<Operation> operations;
+    for (uint64_t lane = 0; lane < kRegionBytes / kLaneBytes; ++lane)
+      operations.push_back(Start(lane * kLaneBytes));
+    for (Operation& operation : operations) {
+      EXPECT_EQ(operation.ticket.Wait().ToString(), "ok");
+      if (operation.is_write) continue;
+      EXPECT_TRUE(std::equal(
+          model_.begin() + static_cast<ptrdiff_t>(operation.at_bytes),
+          model_.begin() + static_cast<ptrdiff_t>(operation.at_bytes + operation.length_bytes),
+          memory_.begin() + static_cast<ptrdiff_t>(operation.at_bytes)));
+    }
+  }
+
+  Operation Start(uint64_t lane_begin_bytes) {
+    uint64_t first = random_() % 32, num_blocks = 1 + random_() % (32 - first);
+    Operation operation = {.is_write = random_() % 2 == 0,
+                           .at_bytes = lane_begin_bytes + first * 4_KiB,
+                           .length_bytes = num_blocks * 4_KiB,
+                           .ticket = {}};
+    std::span<std::byte> memory = memory_.subspan(operation.at_bytes, operation.length_bytes);
+    uint64_t offset_bytes = begin_bytes_ + operation.at_bytes;
+    if (operation.is_write) {
+      FillWithRandomBytes(memory, random_());
+      std::ranges::copy(memory, model_.begin() + static_cast<ptrdiff_t>(operation.at_bytes));
+      operation.ticket = engine_.StartWrite(file_, offset_bytes, memory);
+    } else {
+      std::ranges::fill(memory, std::byte{0});
+      operation.ticket = engine_.StartRead(file_, offset_bytes, memory);
+    }
+    return operation;
+  }
+
+  IoEngine& engine_;
+  const File& file_;
+  uint64_t begin_bytes_;
+  std::span<std::byte> memory_;
+  std::mt19937_64 random_;
+  std::vector<std::byte> model_;
+};
+
+TEST_P(IoEngineTest, ManyThreadsAndRandomRangesAgreeWithAModelInMemory) {
+  IoEngineOptions options = Options();
+  options.block_size_bytes = 16_KiB;
+  options.thread_count = 2;
+  options.registered_memory = At(0, 1_MiB);  // half of it
+  Use(options);
+  File file = NewFile(4 * RandomTraffic::kRegionBytes);
+  std::vector<std::jthread> threads;
+  for (uint64_t region = 0; region < 4; ++region) {
+    threads.emplace_back([&, region] {
+      std::span<std::byte> memory =
+          At(region * RandomTraffic::kRegionBytes, RandomTraffic::kRegionBytes);
+      RandomTraffic(*engine_, file, region, memory).Run(40);
+    });
+  }
+}
+
+TEST_P(IoEngineTest, ThousandsOfRequestsLeaveNothingBehind) {
+  File file = NewFile(1_MiB);
+  auto run = [&](int num_requests) {
+    for (int i = 0; i < num_requests; ++i) {
+      ASSERT_TRUE(Read(file, 0, At(0, 4_KiB)).ok());
+      ASSERT_FALSE(Read(file, 1_MiB, At(0, 4_KiB)).ok());
+    }
+  };
+  run(100);
+  int descriptors = NumOpenDescriptors();
+  size_t heap_bytes = mallinfo2().uordblks;
+  run(1000);
+  EXPECT_EQ(NumOpenDescriptors(), descriptors);
+  // Threads keep some freed blocks to themselves; a leak per request would be far more.
+  EXPECT_LT(mallinfo2().uordblks, heap_bytes + 128_KiB);
+}
+
+TEST_P(IoEngineTest, EnginesGiveTheirDescriptorsBack) {
+  engine_.reset();
+  int before = NumOpenDescriptors();
+  for (int i = 0; i < 10; ++i) Use(Options());
+  engine_.reset();
+  EXPECT_EQ(NumOpenDescriptors(), before);
+}
+
+TEST_P(IoEngineTest, KnobsOutOfRangeAreRefusedByName) {
+  IoEngineOptions options = Options();
+  options.block_size_bytes = 5000;
+  EXPECT_THAT(IoEngine::Create(options).status().message(), HasSubstr("block_size = 5000"));
+  options = Options();
+  options.queue_depth = 0;
+  EXPECT_THAT(IoEngine::Create(options).status().message(), HasSubstr("queue_depth = 0"));
+  options = Options();
+  options.thread_count = 1000;
+  EXPECT_THAT(IoEngine::Create(options).status().message(), HasSubstr("thread_count = 1000"));
+}
+
+TEST(IoBackendTest, NamesAreParsedAndOthersAnsweredWithTheChoices) {
+  for (IoBackend backend : {IoBackend::kIoUring, IoBackend::kPosix})
+    EXPECT_EQ(OrDie(ParseIoBackend(IoBackendName(backend))), backend);
+  EXPECT_EQ(ParseIoBackend("libaio").status().message(),
+            "'libaio' is not an I/O backend: choose \"io_uring\" or \"posix\"");
 }
 
 TEST_P(IoEngineTest, CountersSayWhatWasMoved) {

@@ -4,13 +4,17 @@
 #include <gtest/gtest.h>
 #include <stdlib.h>
 
+#include <algorithm>
 #include <cstddef>
 #include <cstdint>
 #include <cstdio>
+#include <cstdlib>
+#include <cstring>
 #include <filesystem>
 #include <random>
 #include <span>
 #include <string>
+#include <string_view>
 #include <utility>
 
 #include "aio/base/status.h"
@@ -46,7 +50,16 @@ class ScratchDirectory {
 
 inline void FillWithRandomBytes(std::span<std::byte> bytes, uint64_t seed) {
   std::mt19937_64 random(seed);
-  for (std::byte& byte : bytes) byte = static_cast<std::byte>(random());
+  for (size_t at = 0; at < bytes.size(); at += sizeof(uint64_t)) {
+    uint64_t word = random();
+    std::memcpy(&bytes[at], &word, std::min(sizeof(word), bytes.size() - at));
+  }
+}
+
+// Whether STRATA_REQUIRE=gpu,uring says that a test may not skip for want of `feature`.
+inline bool IsRequired(std::string_view feature) {
+  const char* required = std::getenv("STRATA_REQUIRE");
+  return required != nullptr && std::string_view(required).find(feature) != std::string_view::npos;
 }
 
 }  // namespace strata
