@@ -152,6 +152,23 @@ TEST(LlamaConfigTest, WhatTheModelCodeDoesNotDoIsRefusedNotIgnored) {
                 "key 'model_type': mistral is not supported: only llama is");
 }
 
+// The config.json of meta-llama/Llama-3.2-1B.
+TEST(LlamaConfigTest, APublishedConfigurationIsReadAndHasItsPublishedSize) {
+  LlamaConfig config = Parsed(R"({
+    "architectures": ["LlamaForCausalLM"], "attention_bias": false, "attention_dropout": 0.0,
+    "bos_token_id": 128000, "eos_token_id": 128001, "head_dim": 64, "hidden_act": "silu",
+    "hidden_size": 2048, "initializer_range": 0.02, "intermediate_size": 8192,
+    "max_position_embeddings": 131072, "mlp_bias": false, "model_type": "llama",
+    "num_attention_heads": 32, "num_hidden_layers": 16, "num_key_value_heads": 8,
+    "pretraining_tp": 1, "rms_norm_eps": 1e-05,
+    "rope_scaling": {"factor": 32.0, "high_freq_factor": 4.0, "low_freq_factor": 1.0,
+                     "original_max_position_embeddings": 8192, "rope_type": "llama3"},
+    "rope_theta": 500000.0, "tie_word_embeddings": true, "torch_dtype": "bfloat16",
+    "transformers_version": "4.45.0.dev0", "use_cache": true, "vocab_size": 128256})");
+  EXPECT_EQ(NumParameters(config), 1235814400u);
+  EXPECT_EQ(config.rope_scaling->factor, 32);
+}
+
 TEST(LlamaConfigTest, NumParametersCountsEveryTensorOfEveryUnit) {
   for (const char* extra : {R"("tie_word_embeddings": true)", R"("tie_word_embeddings": false)",
                             R"("num_key_value_heads": 2, "head_dim": 20)"}) {
