@@ -138,7 +138,7 @@ class SchedulerFields {
 
   void Warmup(bool applies) {
     if (Applies(applies, "warmup_num_steps"))
-      v_.Integer("warmup_num_steps", scheduler_.warmup_num_steps, kSteps);
+      v_.Integer("warmup_num_steps", scheduler_.warmup_num_steps, {1, kSteps.max});
     if (Applies(applies, "warmup_type"))
       v_.Choice("warmup_type", scheduler_.warmup_type, kWarmupTypes);
   }

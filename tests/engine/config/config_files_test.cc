@@ -2,8 +2,12 @@
 #include <gtest/gtest.h>
 
 #include <filesystem>
+#include <fstream>
+#include <iterator>
+#include <sstream>
 
 #include "engine/config/run_config.h"
+#include "tests/engine/config/minimal_config.h"
 
 namespace strata::engine {
 namespace {
@@ -33,6 +37,21 @@ TEST(ConfigFiles, TheModelsHaveTheSizesTheirNamesPromise) {
   EXPECT_GE(NumParameters(Load("llama-1b-nvme.toml").model.llama), 1'000'000'000u);
   EXPECT_NEAR(static_cast<double>(NumParameters(Load("llama-65b-8gpu-nvme.toml").model.llama)),
               65.3e9, 0.1e9);
+}
+
+TEST(ConfigFiles, TheReferenceHasEveryKey) {
+  std::ifstream file(STRATA_SOURCE_DIR "/docs/config.md");
+  std::string reference((std::istreambuf_iterator<char>(file)), {});
+  std::string resolved;
+  for (const char* scheduler : {"WarmupDecayLR", "WarmupCosineLR"})
+    resolved += ToToml(MinimalWith({std::string("scheduler.type=") + scheduler, "hardware.cores=2",
+                                    "model.weights=hf", "model.rope_scaling.factor=8",
+                                    "zero_optimization.offload_param.nvme_path=nvme"}));
+  std::istringstream lines(resolved);
+  for (std::string line; std::getline(lines, line);) {
+    std::string name = line.starts_with('[') ? line : line.substr(0, line.find(" = "));
+    EXPECT_TRUE(name.empty() || reference.find("`" + name + "`") != std::string::npos) << name;
+  }
 }
 
 // The quickstart's promise: training state at least three times the memory it trains in.

@@ -2,6 +2,7 @@
 
 #include <gtest/gtest.h>
 
+#include <array>
 #include <cmath>
 
 namespace strata::engine {
@@ -40,9 +41,9 @@ TEST(LrSchedule, LinearWarmupRisesEvenly) {
   EXPECT_EQ(LearningRate(config, 9, 4), 0.8);
 }
 
-TEST(LrSchedule, AWarmupOfNoStepsTakesTwo) {
+TEST(LrSchedule, AWarmupOfOneStepTakesTwo) {
   SchedulerConfig config = {
-      .type = SchedulerType::kWarmupLr, .warmup_num_steps = 0, .warmup_max_lr = 1};
+      .type = SchedulerType::kWarmupLr, .warmup_num_steps = 1, .warmup_max_lr = 1};
   EXPECT_EQ(LearningRate(config, 9, 0), 0.0);
   EXPECT_EQ(LearningRate(config, 9, 1), 1.0);  // ln 2 / ln 2
 }
@@ -74,6 +75,46 @@ TEST(LrSchedule, WarmupCosineLrFallsWithTheCosineOfTheOptimizersRate) {
   EXPECT_NEAR(LearningRate(config, 2, 7), 2 * 0.55, kUlps);  // halfway: 0.1 + 0.9 / 2
   EXPECT_NEAR(LearningRate(config, 2, 11), 2 * 0.1, kUlps);  // the last step is at the floor
   EXPECT_NEAR(LearningRate(config, 2, 50), 2 * 0.1, kUlps);
+}
+
+// What DeepSpeed 0.19.8's own classes say, base rate 3e-4 and 10 steps of warm-up in 100. They
+// multiply by 1 / ln(10) where we divide, and cosines differ: hence a relative tolerance.
+void ExpectDeepSpeeds(SchedulerConfig config, const std::array<double, 10>& expected) {
+  constexpr std::array<uint64_t, 10> kSteps = {0, 1, 2, 9, 10, 11, 55, 99, 100, 150};
+  config.warmup_num_steps = 10;
+  if (config.type != SchedulerType::kWarmupLr) config.total_num_steps = 100;
+  for (size_t i = 0; i < kSteps.size(); ++i)
+    EXPECT_NEAR(LearningRate(config, 3e-4, kSteps[i]), expected[i], 1e-13 * expected[i] + 1e-19)
+        << "step " << kSteps[i];
+}
+
+TEST(LrSchedule, WarmupLrIsDeepSpeeds) {
+  ExpectDeepSpeeds({.type = SchedulerType::kWarmupLr, .warmup_min_lr = 1e-6, .warmup_max_lr = 3e-4},
+                   {1e-06, 9.100796870353035e-05, 0.00014365925516117903, 0.0002999999999999999,
+                    0.0003, 0.0003, 0.0003, 0.0003, 0.0003, 0.0003});
+}
+
+TEST(LrSchedule, WarmupDecayLrIsDeepSpeeds) {
+  ExpectDeepSpeeds({.type = SchedulerType::kWarmupDecayLr,
+                    .warmup_type = WarmupType::kLinear,
+                    .warmup_min_lr = 1e-6},
+                   {1e-06, 0.00010090000000000001, 0.00020080000000000003, 0.0009001000000000001,
+                    0.001, 0.0009889, 0.0005005000000000001, 1.2100000000000003e-05, 1e-06, 1e-06});
+  ExpectDeepSpeeds({.type = SchedulerType::kWarmupDecayLr, .warmup_max_lr = 0.01},
+                   {0.0, 0.0030102999566398113, 0.004771212547196624, 0.009999999999999998, 0.01,
+                    0.00988888888888889, 0.005, 0.00011111111111111112, 0.0, 0.0});
+}
+
+TEST(LrSchedule, WarmupCosineLrIsDeepSpeeds) {
+  ExpectDeepSpeeds(
+      {.type = SchedulerType::kWarmupCosineLr, .warmup_min_ratio = 0.1, .cos_min_ratio = 0.01},
+      {2.9999999999999997e-05, 0.00011127809882927491, 0.00015882273877430882,
+       0.0002999999999999999, 0.0002999095378123357, 0.0002996382614635839, 0.00014631742473967862,
+       2.9999999999999997e-06, 2.9999999999999997e-06, 2.9999999999999997e-06});
+  ExpectDeepSpeeds(
+      {.type = SchedulerType::kWarmupCosineLr, .warmup_type = WarmupType::kLinear},
+      {0.0, 2.9999999999999997e-05, 5.9999999999999995e-05, 0.00027, 0.0002999086331904591,
+       0.0002996346440782197, 0.00014478059898707541, 3e-08, 3e-08, 3e-08});
 }
 
 TEST(LrSchedule, ATotalShorterThanTheWarmupEndsAtTheFloor) {
