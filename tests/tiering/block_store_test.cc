@@ -383,18 +383,18 @@ TEST_F(StoreTest, OptionsThatMakeNoStoreAreRefused) {
 using StoreDeathTest = StoreTest;
 
 TEST_F(StoreDeathTest, TwoOperationsOnOneBlockOrACommitAmongThemAreBugs) {
-  testing::GTEST_FLAG(death_test_style) = "threadsafe";
+  // A store made before the fork, so that the directory is not the dying process's to remove.
+  ASSERT_TRUE(Create(Options()).ok());
+  auto start = [&] { return store_->StartWrite(StoreBlock{0}, store_.Padded(0)); };
   EXPECT_DEATH(
       {
-        Status created = Create(Options());
-        StoreTicket first = store_->StartWrite(StoreBlock{0}, store_.Padded(0));
-        StoreTicket second = store_->StartWrite(StoreBlock{0}, store_.Padded(0));
+        StoreTicket first = start();
+        StoreTicket second = start();
       },
       "busy");
   EXPECT_DEATH(
       {
-        Status created = Create(Options());
-        StoreTicket write = store_->StartWrite(StoreBlock{0}, store_.Padded(0));
+        StoreTicket write = start();
         auto committed = store_->Commit("", false);
       },
       "num_in_flight_");
