@@ -18,14 +18,14 @@ Status TryToFit(const Trace& trace, const internal::Future& future, const Budget
   return internal::StepPlanner(trace, layout, future, /*prefetch_ops=*/0, {}).Plan().status();
 }
 
-// The least multiple of 1 MiB for which `fits` holds: doubles until it does, then bisects.
-Result<uint64_t> LeastBytes(const std::function<Status(uint64_t bytes)>& fits) {
-  if (fits(0).ok()) return 0;
-  uint64_t too_few = 0, enough = 1_MiB;
+// The least multiple of 1 MiB for which `fits` holds, given that it holds for nothing below `from`
+// (such a multiple itself): steps up in doubling strides until it does, then bisects.
+Result<uint64_t> LeastBytes(uint64_t from, const std::function<Status(uint64_t bytes)>& fits) {
+  uint64_t too_few = from, enough = from;
   for (Status status = fits(enough); !status.ok(); status = fits(enough)) {
     if (enough >= kUnlimitedBytes) return status;
     too_few = enough;
-    enough *= 2;
+    enough = from + 2 * (enough - from) + 1_MiB;
   }
   while (enough - too_few > 1_MiB) {
     uint64_t middle = RoundUp(too_few + (enough - too_few) / 2, 1_MiB);
@@ -34,19 +34,33 @@ Result<uint64_t> LeastBytes(const std::function<Status(uint64_t bytes)>& fits) {
   return enough;
 }
 
+// Of one tier, when all else is given: first what a look at each op tells, then by planning.
+Result<uint64_t> LeastOf(uint64_t Budgets::*tier_bytes, Budgets budgets, const Trace& trace,
+                         const internal::Future& future) {
+  auto with = [&](uint64_t bytes) {
+    budgets.*tier_bytes = bytes;
+    return budgets;
+  };
+  STRATA_ASSIGN_OR_RETURN(uint64_t lower_bound, LeastBytes(0, [&](uint64_t bytes) {
+                            return internal::LayOut(trace, with(bytes), {}).status();
+                          }));
+  return LeastBytes(lower_bound,
+                    [&](uint64_t bytes) { return TryToFit(trace, future, with(bytes)); });
+}
+
 }  // namespace
 
 Result<Budgets> SmallestBudgets(const Trace& trace, const Budgets& preferred) {
   STRATA_RETURN_IF_ERROR(trace.Validate());
   internal::Future future(trace);
-  STRATA_ASSIGN_OR_RETURN(uint64_t device_bytes, LeastBytes([&](uint64_t bytes) {
-                            return TryToFit(trace, future, {bytes, kUnlimitedBytes});
-                          }));
-  device_bytes = std::max(device_bytes, preferred.device_bytes - preferred.device_bytes % 1_MiB);
-  STRATA_ASSIGN_OR_RETURN(uint64_t host_bytes, LeastBytes([&](uint64_t bytes) {
-                            return TryToFit(trace, future, {device_bytes, bytes});
-                          }));
-  return Budgets{.device_bytes = device_bytes, .host_bytes = host_bytes};
+  Budgets budgets{.device_bytes = kUnlimitedBytes, .host_bytes = kUnlimitedBytes};
+  STRATA_ASSIGN_OR_RETURN(uint64_t device_bytes,
+                          LeastOf(&Budgets::device_bytes, budgets, trace, future));
+  uint64_t preferred_bytes = preferred.device_bytes - preferred.device_bytes % 1_MiB;
+  budgets.device_bytes = std::max(device_bytes, preferred_bytes);
+  STRATA_ASSIGN_OR_RETURN(budgets.host_bytes,
+                          LeastOf(&Budgets::host_bytes, budgets, trace, future));
+  return budgets;
 }
 
 }  // namespace strata::prefetch
