@@ -136,8 +136,8 @@ void Reader::OptionalInteger(std::string_view key, std::optional<uint64_t>& valu
 void Reader::Size(std::string_view key, uint64_t& bytes, IntegerRange range) {
   Found found = Find(key);
   if (!found) return;
-  std::string what = fmt::format("a size from \"{}\" to \"{}\", as in \"64MiB\"",
-                                 FormatBytes(range.min), FormatBytes(range.max));
+  std::string what = fmt::format("a size from {} to {}, as in \"64MiB\"", FormatBytes(range.min),
+                                 FormatBytes(range.max));
   if (!found.node->is_string()) {
     ReadInteger(found, key, range, what, bytes);
     return;

@@ -8,7 +8,7 @@
 namespace strata::engine::data_internal {
 
 PieceReader::PieceReader(aio::File file)
-    : file_(std::move(file)), buffer_(std::make_unique<char[]>(kPieceBytes)) {}
+    : file_(std::move(file)), buffer_(std::make_unique_for_overwrite<char[]>(kPieceBytes)) {}
 
 Result<PieceReader> PieceReader::Open(const std::string& path) {
   STRATA_ASSIGN_OR_RETURN(aio::File file, aio::File::Open(path, {.direct = false}));
