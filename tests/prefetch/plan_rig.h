@@ -25,6 +25,7 @@ class PlanRig {
 
   Executor& executor() { return *executor_; }
   const StepPlan& plan() const { return plan_; }
+  const std::string& directory() const { return directory_.path(); }
   fakes::FaultEngine& engine() { return *engine_; }
   const Timeline& last_timeline() const { return last_timeline_; }
 
