@@ -46,7 +46,7 @@ TEST_F(FileTest, WithoutDirectIoTheFileGoesThroughThePageCache) {
 }
 
 // In a process of its own, since it is said once per process.
-TEST_F(FileTest, ThatThereIsNoDirectIoIsSaidOncePerFileSystem) {
+TEST(FileDeathTest, ThatThereIsNoDirectIoIsSaidOncePerFileSystem) {
   GTEST_FLAG_SET(death_test_style, "threadsafe");
   auto open_three = [] {
     bool ok = File::Open("/proc/self/status", {}).ok() && File::Open("/proc/self/maps", {}).ok() &&
