@@ -41,6 +41,9 @@ class Contest {
   }
 
   const CompileOptions& best_options() const { return best_options_; }
+  bool BestReadsNvme() const {
+    return TrafficOf(*best_).bytes_by_lane[static_cast<size_t>(Lane::kNvmeRead)] > 0;
+  }
   StepPlan TakeBest() && { return std::move(*best_); }
 
  private:
@@ -56,6 +59,7 @@ class Contest {
 Status TryAll(uint64_t host_bytes, Contest* contest) {
   for (uint32_t depth : kDepths) STRATA_RETURN_IF_ERROR(contest->Try(depth, 0));
   uint32_t best_depth = contest->best_options().prefetch_ops;
+  if (!contest->BestReadsNvme()) return OkStatus();  // everything has its place already
   for (uint64_t sixteenths : kKeptSixteenths)
     STRATA_RETURN_IF_ERROR(contest->Try(best_depth, host_bytes / 16 * sixteenths));
   return OkStatus();

@@ -15,6 +15,9 @@ inline constexpr std::array<Tier, 2> kMemoryTiers = {Tier::kDevice, Tier::kHost}
 inline constexpr size_t kNumMemoryTiers = kMemoryTiers.size();
 static_assert(static_cast<size_t>(Tier::kDevice) == 0 && static_cast<size_t>(Tier::kHost) == 1);
 
+constexpr Tier OtherMemory(Tier tier) {
+  return tier == Tier::kDevice ? Tier::kHost : Tier::kDevice;
+}
 uint64_t BudgetOf(const Budgets& budgets, Tier tier);
 uint64_t SlotBytes(const TraceBlock& block);
 bool IsHome(const TraceBlock& block, Tier tier);

@@ -1,0 +1,119 @@
+// How Placement finds room: what a copy is worth, and what happens to it when it must go.
+#include <algorithm>
+
+#include "aio/base/check.h"
+#include "prefetch/internal/placement.h"
+
+namespace strata::prefetch::internal {
+namespace {
+
+// What moving a byte costs on each way, relative to the others.
+constexpr double kCopyWeight = 1;
+constexpr double kNvmeWeight = 4;
+
+// By how much the same allocation may move between two plannings of a step.
+constexpr size_t kSlackOps = 4;
+
+}  // namespace
+
+bool Placement::Allocate(BlockId block, Tier tier, const Request& request) {
+  shortage_ = {tier, block};
+  std::optional<Range> range = ArenaOf(tier).Find(SearchFor(block, tier, request));
+  if (!range) return false;
+  for (BlockId tenant : ArenaOf(tier).TenantsOf(*range))
+    if (!Evict(tenant, tier, request)) return false;
+  SlotHistory history = ArenaOf(tier).Take(*range, block);
+  Slot slot{.tier = tier, .offset_bytes = range->offset_bytes, .size_bytes = range->size_bytes};
+  Occupy(block, slot, op_);
+  CopyOf(block, tier).history = std::move(history);
+  return true;
+}
+
+Search Placement::SearchFor(BlockId block, Tier tier, const Request& request) const {
+  size_t settled_ops = prefetch_ops_ + 2;
+  Search search{
+      .size_bytes = SlotBytes(Describe(block)),
+      .choice = request.choice,
+      .reserve_bytes = request.reserve_bytes[static_cast<size_t>(tier)],
+      .ready_op = op_ - std::min(op_, settled_ops),
+      .cost = [=, this, &request](BlockId tenant) { return CostOf(tenant, tier, request); }};
+  PreferStart(block, tier, &search);
+  return search;
+}
+
+// The worth of a byte that stays: what fetching it again costs, over the time until that is needed.
+EvictionCost Placement::CostOf(BlockId block, Tier tier, const Request& request) const {
+  const BlockState& state = StateOf(block);
+  const Copy& copy = CopyOf(block, tier);
+  bool is_needed = request.keep_until && state.next_read <= *request.keep_until;
+  if (copy.pins > 0 || is_needed) return {.is_possible = false};
+  double ops_until_read =
+      static_cast<double>(state.next_read - std::min<uint64_t>(op_, state.next_read));
+  double weight = MoveWeight(block, tier) / (ops_until_read + 1);
+  return {.loss = static_cast<double>(copy.slot.size_bytes) * weight, .last_use = copy.last_use};
+}
+
+double Placement::MoveWeight(BlockId block, Tier tier) const {
+  if (IsCurrent(block, OtherMemory(tier))) return kCopyWeight;
+  if (tier == Tier::kDevice)
+    return IsCurrentOnNvme(block) ? kNvmeWeight + kCopyWeight : kNvmeWeight + 2 * kCopyWeight;
+  if (IsCurrentOnNvme(block)) return kNvmeWeight;
+  return IsHome(Describe(block), Tier::kDevice) ? 2 * kCopyWeight : 2 * kNvmeWeight;
+}
+
+// A copy that ends the step where it started it need not be fetched in the next one. `since_op`
+// tells when, the last time this step was planned, the copy came that stayed.
+void Placement::PreferStart(BlockId block, Tier tier, Search* search) const {
+  const std::optional<CachedCopy>& at_start = CopyOf(block, tier).at_start;
+  if (!at_start || op_ + prefetch_ops_ + kSlackOps < at_start->since_op) return;
+  search->preferred_offset_bytes = at_start->slot.offset_bytes;
+  uint64_t next_read = future_.NextRead(block, trace_.ops.size());
+  double ops_until_read = static_cast<double>(next_read - op_);
+  search->preferred_gain = static_cast<double>(search->size_bytes) * kNvmeWeight / ops_until_read;
+}
+
+void Placement::Occupy(BlockId block, const Slot& slot, size_t for_op) {
+  Copy& copy = CopyOf(block, slot.tier);
+  copy.is_present = true;
+  copy.version = kNoVersion;
+  copy.slot = slot;
+  copy.since_op = for_op;
+  copy.last_use = op_;
+  usages_[static_cast<size_t>(slot.tier)].Add(Describe(block).purpose, slot.offset_bytes,
+                                              slot.size_bytes);
+}
+
+bool Placement::Evict(BlockId block, Tier tier, const Request& request) {
+  if (IsCurrent(block, tier) && !IsCurrentElsewhere(block, tier)) {
+    if (tier == Tier::kDevice || IsHome(Describe(block), Tier::kDevice)) {
+      if (!HaveSlot(block, OtherMemory(tier), request)) return false;
+      CopyAcross(block, tier);
+    } else {
+      Write(block);
+    }
+  }
+  Drop(block, tier);
+  return true;
+}
+
+void Placement::Drop(BlockId block, Tier tier) {
+  Copy& copy = CopyOf(block, tier);
+  if (!copy.is_present || copy.is_fixed) return;
+  ArenaOf(tier).Free(copy.slot.offset_bytes, std::move(copy.history), copy.last_use);
+  usages_[static_cast<size_t>(tier)].Remove(Describe(block).purpose, copy.slot.size_bytes);
+  copy.is_present = false;
+  copy.version = kNoVersion;
+  copy.history = SlotHistory();
+}
+
+bool Placement::Clear(Tier tier, const Request& request) {
+  ArenaMap& arena = ArenaOf(tier);
+  size_t index = static_cast<size_t>(tier);
+  for (BlockId tenant : arena.TenantsOf({layout_.fixed_bytes[index], arena.capacity_bytes()})) {
+    STRATA_CHECK(CopyOf(tenant, tier).pins == 0);
+    if (!Evict(tenant, tier, request)) return false;
+  }
+  return true;
+}
+
+}  // namespace strata::prefetch::internal
