@@ -123,6 +123,10 @@ class BlockStore {
   // Read-only look at what is there, without lock and blocks; for export and listing.
   static Result<std::vector<Generation>> List(const std::vector<std::string>& directories,
                                               const std::string& run_id, uint32_t rank);
+  // Removes the store and all its generations for good. kFailedPrecondition, and nothing removed,
+  // while a process has it open; ok when there is none. `directories` that are not there hold none.
+  static Status Remove(const std::vector<std::string>& directories, const std::string& run_id,
+                       uint32_t rank);
   virtual ~BlockStore() = default;
 
   // Reads the live version. `into` is at least the block's size rounded up to 4096, address
