@@ -42,6 +42,9 @@ expect(engine/attic/a.cc [[#include "aio/file.h"]] "engine/attic is not a place"
 expect(aio/a.cc [[#include "aio/internal/ring.h"]] "${keeps}")
 expect(aio/internal/a.cc [[#include "aio/internal/ring.h"]] "${keeps}")
 expect(engine/model/internal/a.h [[#include "engine/model/units.h"]] "${keeps}")
+expect(engine/kernels/rows/a.cc [[#include "engine/kernels/internal/rows.h"]] "${keeps}")
+expect(engine/kernels/a.cc [[#include "engine/kernels/rows/internal/a.h"]]
+  "internal to engine/kernels/rows")
 expect(tiering/a.cc [[#include "aio/internal/ring.h"]] "internal to aio")
 expect(aio/base/a.cc [[#include "aio/base/internal/b.h"]] "${keeps}")
 expect(aio/a.cc [[#include "aio/base/internal/b.h"]] "internal to aio/base")
