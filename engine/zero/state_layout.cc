@@ -1,0 +1,95 @@
+#include "engine/zero/state_layout.h"
+
+#include <fmt/format.h>
+
+#include <algorithm>
+
+#include "aio/base/units.h"
+
+namespace strata::engine {
+namespace {
+
+// Eight chunks let reads, updates and writes of one unit overlap; below 1 Mi elements a block is
+// too small to stream well, above 16 Mi a working set of three is too large for small hosts.
+uint64_t ChunkElements(uint64_t shard_elements) {
+  constexpr uint64_t kMin = 1ULL << 20;
+  constexpr uint64_t kMax = 1ULL << 24;
+  return std::clamp<uint64_t>(RoundUp(CeilDiv(shard_elements, 8), 1ULL << 16), kMin, kMax);
+}
+
+class LayoutBuilder {
+ public:
+  explicit LayoutBuilder(const LayoutOptions& options) { layout_.options = options; }
+
+  void AddUnit(UnitSpec spec) {
+    uint32_t unit = static_cast<uint32_t>(layout_.units.size());
+    UnitState state;
+    state.shard_elements = ShardElements(spec.num_elements, layout_.options.world_size);
+    layout_.unit_specs.push_back(std::move(spec));
+    layout_.units.push_back({});
+    state.weights = AddBlock(unit, "w", StateKind::kWeights, 0, state.shard_elements);
+    uint64_t step = ChunkElements(state.shard_elements);
+    for (uint64_t first = 0; first < state.shard_elements; first += step) {
+      AddChunk(unit, first, std::min(step, state.shard_elements - first), state);
+    }
+    layout_.units[unit] = std::move(state);
+  }
+
+  StateLayout Take() && { return std::move(layout_); }
+
+ private:
+  void AddChunk(uint32_t unit, uint64_t first, uint64_t count, UnitState& state) {
+    UnitState::Chunk chunk{.first_element = first, .num_elements = count};
+    size_t number = state.chunks.size();
+    chunk.master =
+        layout_.options.precision == DType::kF32
+            ? state.weights
+            : AddBlock(unit, fmt::format("master.{}", number), StateKind::kMaster, first, count);
+    chunk.m = AddBlock(unit, fmt::format("m.{}", number), StateKind::kM, first, count);
+    chunk.v = AddBlock(unit, fmt::format("v.{}", number), StateKind::kV, first, count);
+    state.chunks.push_back(chunk);
+  }
+
+  uint32_t AddBlock(uint32_t unit, const std::string& suffix, StateKind kind, uint64_t first,
+                    uint64_t count) {
+    bool is_weights = kind == StateKind::kWeights;
+    layout_.blocks.push_back({
+        .name = layout_.unit_specs[unit].name + "/" + suffix,
+        .kind = kind,
+        .dtype = is_weights ? layout_.options.precision : DType::kF32,
+        .unit = unit,
+        .first_element = first,
+        .num_elements = count,
+        .home = is_weights ? layout_.options.weights_home : layout_.options.optimizer_home,
+    });
+    return static_cast<uint32_t>(layout_.blocks.size() - 1);
+  }
+
+  StateLayout layout_;
+};
+
+}  // namespace
+
+uint64_t ShardElements(uint64_t unit_elements, uint32_t world_size) {
+  return RoundUp(CeilDiv(unit_elements, world_size), 64);
+}
+
+StateLayout MakeStateLayout(std::vector<UnitSpec> units, const LayoutOptions& options) {
+  LayoutBuilder builder(options);
+  for (UnitSpec& unit : units) builder.AddUnit(std::move(unit));
+  return std::move(builder).Take();
+}
+
+uint64_t StateLayout::size_bytes() const {
+  uint64_t total = 0;
+  for (const StateBlock& block : blocks) total += block.size_bytes();
+  return total;
+}
+
+uint64_t StateLayout::num_shard_elements() const {
+  uint64_t total = 0;
+  for (const UnitState& unit : units) total += unit.shard_elements;
+  return total;
+}
+
+}  // namespace strata::engine

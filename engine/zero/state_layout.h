@@ -1,0 +1,71 @@
+// The training state as blocks: which there are, how large, and where they are at home.
+//
+// Each unit is flattened and padded, and each rank owns 1/world_size of it: its shard (ZeRO,
+// Rajbhandari et al. 2020). A shard has one block of weights and, cut into chunks, blocks of master
+// weights (precision bf16 only: in fp32 the weights are their own master), m and v. Names, sizes
+// and content depend on model, precision and world size alone, never on budgets or tiers, so a
+// checkpoint made on one tier resumes on any other.
+#pragma once
+
+#include <cstdint>
+#include <string>
+#include <vector>
+
+#include "engine/kernels/dtype.h"
+#include "engine/model/units.h"
+#include "prefetch/trace.h"
+
+namespace strata::engine {
+
+enum class StateKind : uint8_t { kWeights, kMaster, kM, kV };
+
+struct StateBlock {
+  std::string name;  // "layers.3.mlp/w", "layers.3.mlp/m.2"
+  StateKind kind = StateKind::kWeights;
+  DType dtype = DType::kF32;
+  uint32_t unit = 0;
+  uint64_t first_element = 0;  // within this rank's shard
+  uint64_t num_elements = 0;
+  tiering::Tier home = tiering::Tier::kNvme;
+
+  uint64_t size_bytes() const { return num_elements * SizeOf(dtype); }
+};
+
+struct LayoutOptions {
+  DType precision = DType::kBf16;
+  uint32_t world_size = 1;
+  tiering::Tier weights_home = tiering::Tier::kNvme;
+  tiering::Tier optimizer_home = tiering::Tier::kNvme;
+};
+
+// A unit's part of the layout: indices into StateLayout::blocks.
+struct UnitState {
+  uint64_t shard_elements = 0;
+  uint32_t weights = 0;
+  struct Chunk {
+    uint64_t first_element = 0;
+    uint64_t num_elements = 0;
+    uint32_t master = 0;  // precision fp32: the weights block
+    uint32_t m = 0;
+    uint32_t v = 0;
+  };
+  std::vector<Chunk> chunks;
+};
+
+struct StateLayout {
+  LayoutOptions options;
+  std::vector<UnitSpec> unit_specs;
+  std::vector<UnitState> units;
+  std::vector<StateBlock> blocks;
+
+  // Bytes of all blocks, of one rank.
+  uint64_t size_bytes() const;
+  uint64_t num_shard_elements() const;
+};
+
+// Elements of one rank's shard: padded so that all ranks have the same number, a multiple of 64.
+uint64_t ShardElements(uint64_t unit_elements, uint32_t world_size);
+
+StateLayout MakeStateLayout(std::vector<UnitSpec> units, const LayoutOptions& options);
+
+}  // namespace strata::engine

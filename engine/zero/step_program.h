@@ -1,0 +1,67 @@
+// A training step as a trace: which operation touches which block, in order.
+//
+// Vertical schedule: all micro-batches pass through a unit before the next unit is fetched, so
+// gradient accumulation does not multiply the traffic. Backward recomputes each unit from its saved
+// input. Without clipping a unit is updated as soon as its gradient is whole; with clipping all
+// updates wait for the global norm.
+#pragma once
+
+#include <cstdint>
+#include <vector>
+
+#include "aio/base/status.h"
+#include "engine/model/llama.h"
+#include "engine/zero/state_layout.h"
+#include "prefetch/trace.h"
+
+namespace strata::engine {
+
+// What an op does. The comment lists its operands in order; R, W, RW are the access modes, and
+// "W|RW" is W for the first to touch the block in a step (who starts it from zero), RW after that.
+enum class OpRole : uint8_t {
+  kLoadBatch,          // tokens W
+  kGatherWeights,      // shard R, whole W
+  kEmbeddingForward,   // weights R, tokens R, y W
+  kAttentionForward,   // weights R, x R, y W
+  kMlpForward,         // weights R, x R, y W
+  kHead,               // weights R, gradient W|RW, [tied: embedding R, its gradient W|RW], x R,
+                       // tokens R, d W, loss W|RW
+  kMlpBackward,        // weights R, x R, d RW, gradient W|RW
+  kAttentionBackward,  // weights R, x R, d RW, gradient W|RW
+  kEmbeddingBackward,  // tokens R, d R, gradient W|RW
+  kReduceGradient,     // whole gradient R, shard's gradient W
+  kRoundGradient,      // fp32 gradient R, bf16 gradient W
+  kNorm,               // gradient R, norms W|RW
+  kClip,               // norms R, clip W
+  kUpdate,             // master RW, m RW, v RW, gradient R, [bf16: weights W|RW], [clip R]
+  kReport,             // loss R, norms R
+};
+
+struct OpPayload {
+  OpRole role = OpRole::kLoadBatch;
+  uint32_t unit = 0;
+  uint32_t micro = 0;
+  uint32_t chunk = 0;
+  // The op is the first of the step to touch the operands marked W|RW (all of them but, when tied,
+  // each gradient on its own: first_embedding_gradient).
+  bool is_first = false;
+  bool is_first_embedding_gradient = false;
+};
+
+struct StepProgram {
+  prefetch::Trace trace;
+  std::vector<OpPayload> payloads;  // by OpId
+  // StateLayout::blocks[i] is trace block i; step blocks follow.
+};
+
+struct StepProgramOptions {
+  uint32_t num_micro_batches = 1;
+  bool clips = true;
+  bool optimizer_on_device = false;  // updates on the compute lane, else on the cpu lane
+};
+
+// The trace of one rank's step. `model` gives workspaces and flops.
+StepProgram MakeStepProgram(const StateLayout& layout, const LlamaModel& model,
+                            const StepProgramOptions& options);
+
+}  // namespace strata::engine

@@ -1,0 +1,219 @@
+#include "engine/zero/step_program.h"
+
+#include <gmock/gmock.h>
+#include <gtest/gtest.h>
+
+#include <algorithm>
+#include <map>
+#include <memory>
+#include <set>
+#include <string>
+
+#include "engine/kernels/cpu_kernels.h"
+#include "engine/zero/state_layout.h"
+#include "prefetch/compile.h"
+#include "prefetch/verify.h"
+
+namespace strata::engine {
+namespace {
+
+using prefetch::AccessMode;
+using prefetch::Lane;
+using prefetch::TraceOp;
+
+LlamaConfig TinyLlama(bool tied = false) {
+  return {.vocab_size = 300,
+          .hidden_size = 64,
+          .intermediate_size = 160,
+          .num_hidden_layers = 2,
+          .num_attention_heads = 4,
+          .num_key_value_heads = 2,
+          .head_dim = 16,
+          .rope_scaling = {},
+          .tie_word_embeddings = tied};
+}
+
+struct Case {
+  DType precision = DType::kBf16;
+  uint32_t world_size = 1;
+  StepProgramOptions options;
+  bool tied = false;
+};
+
+struct Built {
+  std::unique_ptr<Kernels> kernels;
+  std::unique_ptr<LlamaModel> model;
+  StateLayout layout;
+  StepProgram program;
+};
+
+Built Build(const Case& c) {
+  Built built;
+  LlamaConfig config = TinyLlama(c.tied);
+  built.kernels = MakeCpuKernels(1);
+  built.model = std::make_unique<LlamaModel>(
+      config, c.precision, BatchShape{.micro_batch = 2, .seq_len = 32}, built.kernels.get());
+  built.layout =
+      MakeStateLayout(UnitsOf(config), {.precision = c.precision, .world_size = c.world_size});
+  built.program = MakeStepProgram(built.layout, *built.model, c.options);
+  return built;
+}
+
+std::vector<Case> AllCases() {
+  std::vector<Case> cases;
+  for (DType precision : {DType::kBf16, DType::kF32}) {
+    for (uint32_t world : {1u, 4u}) {
+      for (uint32_t micro : {1u, 3u}) {
+        for (int bits = 0; bits < 8; ++bits) {
+          StepProgramOptions options{.num_micro_batches = micro,
+                                     .clips = (bits & 1) != 0,
+                                     .optimizer_on_device = (bits & 2) != 0};
+          cases.push_back({precision, world, options, (bits & 4) != 0});
+        }
+      }
+    }
+  }
+  return cases;
+}
+
+TEST(StateLayout, ShardsOfAllRanksCoverEveryUnitOnce) {
+  for (uint64_t elements : {64ull, 100ull, 4096ull, 1234567ull}) {
+    for (uint32_t world : {1u, 2u, 3u, 8u}) {
+      uint64_t shard = ShardElements(elements, world);
+      EXPECT_GE(shard * world, elements);
+      EXPECT_EQ(shard % 64, 0u);
+      EXPECT_LT(shard * world - elements, 64u * world);
+    }
+  }
+}
+
+TEST(StateLayout, ChunksCoverEachShardOnceAndInOrder) {
+  LlamaConfig large = TinyLlama();
+  large.hidden_size = 1024;
+  large.intermediate_size = 4096;
+  large.head_dim = 256;
+  StateLayout layout = MakeStateLayout(UnitsOf(large), {});
+  for (const UnitState& unit : layout.units) {
+    uint64_t next = 0;
+    for (const UnitState::Chunk& chunk : unit.chunks) {
+      EXPECT_EQ(chunk.first_element, next);
+      EXPECT_EQ(layout.blocks[chunk.m].num_elements, chunk.num_elements);
+      next += chunk.num_elements;
+    }
+    EXPECT_EQ(next, unit.shard_elements);
+  }
+}
+
+TEST(StateLayout, Bf16TakesFourteenBytesPerElementAndFp32Twelve) {
+  StateLayout bf16 = MakeStateLayout(UnitsOf(TinyLlama()), {.precision = DType::kBf16});
+  EXPECT_EQ(bf16.size_bytes(), bf16.num_shard_elements() * 14);
+  StateLayout fp32 = MakeStateLayout(UnitsOf(TinyLlama()), {.precision = DType::kF32});
+  EXPECT_EQ(fp32.size_bytes(), fp32.num_shard_elements() * 12);
+}
+
+// Budgets must not show in names or sizes, or a checkpoint would not resume under others.
+TEST(StateLayout, HomesDoNotChangeNamesOrSizes) {
+  StateLayout nvme = MakeStateLayout(UnitsOf(TinyLlama()), {});
+  StateLayout device = MakeStateLayout(
+      UnitsOf(TinyLlama()),
+      {.weights_home = tiering::Tier::kDevice, .optimizer_home = tiering::Tier::kDevice});
+  ASSERT_EQ(nvme.blocks.size(), device.blocks.size());
+  for (size_t i = 0; i < nvme.blocks.size(); ++i) {
+    EXPECT_EQ(nvme.blocks[i].name, device.blocks[i].name);
+    EXPECT_EQ(nvme.blocks[i].size_bytes(), device.blocks[i].size_bytes());
+  }
+}
+
+TEST(StepProgram, IsAValidTraceThatCompilesAndVerifiesInEveryMode) {
+  for (const Case& c : AllCases()) {
+    Built built = Build(c);
+    ASSERT_TRUE(built.program.trace.Validate().ok()) << built.program.trace.Validate().ToString();
+    ASSERT_EQ(built.program.payloads.size(), built.program.trace.ops.size());
+    auto plan = prefetch::Compile(built.program.trace,
+                                  {.budgets = {.device_bytes = 64 << 20, .host_bytes = 64 << 20}});
+    ASSERT_TRUE(plan.ok()) << plan.status().ToString();
+    EXPECT_TRUE(prefetch::Verify(*plan).ok()) << prefetch::Verify(*plan).ToString();
+  }
+}
+
+TEST(StepProgram, UpdatesEveryChunkExactlyOnceAndNeverBeforeItsGradientIsWhole) {
+  for (const Case& c : AllCases()) {
+    Built built = Build(c);
+    std::set<std::pair<uint32_t, uint32_t>> updated;
+    std::set<uint32_t> closed;  // units whose gradient nobody adds to any more
+    for (size_t i = 0; i < built.program.payloads.size(); ++i) {
+      const OpPayload& payload = built.program.payloads[i];
+      if (payload.role == OpRole::kNorm) closed.insert(payload.unit);
+      if (payload.role == OpRole::kUpdate) {
+        EXPECT_TRUE(closed.contains(payload.unit));
+        EXPECT_TRUE(updated.insert({payload.unit, payload.chunk}).second);
+      }
+      if (payload.role == OpRole::kHead && c.tied) {
+        EXPECT_FALSE(closed.contains(0));
+      }
+    }
+    size_t chunks = 0;
+    for (const UnitState& unit : built.layout.units) chunks += unit.chunks.size();
+    EXPECT_EQ(updated.size(), chunks);
+  }
+}
+
+TEST(StepProgram, WithClippingNoUpdateComesBeforeTheGlobalNorm) {
+  Built built = Build({.options = {.num_micro_batches = 2, .clips = true}});
+  bool clipped = false;
+  for (const OpPayload& payload : built.program.payloads) {
+    if (payload.role == OpRole::kClip) clipped = true;
+    if (payload.role == OpRole::kUpdate) {
+      EXPECT_TRUE(clipped);
+    }
+    if (payload.role == OpRole::kNorm) {
+      EXPECT_FALSE(clipped);
+    }
+  }
+  EXPECT_TRUE(clipped);
+}
+
+// The vertical schedule: accumulation must not multiply the fetches of a unit's weights.
+TEST(StepProgram, MicroBatchesOfOneUnitStandTogether) {
+  Built built = Build({.options = {.num_micro_batches = 3, .clips = false}});
+  std::map<std::pair<int, uint32_t>, std::vector<size_t>> positions;
+  for (size_t i = 0; i < built.program.payloads.size(); ++i) {
+    const OpPayload& payload = built.program.payloads[i];
+    if (built.program.trace.ops[i].lane != Lane::kCompute) continue;
+    positions[{static_cast<int>(payload.role), payload.unit}].push_back(i);
+  }
+  for (const auto& [key, at] : positions) EXPECT_EQ(at.back() - at.front() + 1, at.size());
+}
+
+TEST(StepProgram, FirstToucherOfAGradientStartsItFromZero) {
+  for (const Case& c : AllCases()) {
+    Built built = Build(c);
+    for (size_t i = 0; i < built.program.payloads.size(); ++i) {
+      const OpPayload& payload = built.program.payloads[i];
+      if (payload.role != OpRole::kMlpBackward && payload.role != OpRole::kEmbeddingBackward) {
+        continue;
+      }
+      const TraceOp& op = built.program.trace.ops[i];
+      EXPECT_EQ(payload.is_first, op.accesses.back().mode == AccessMode::kWrite) << op.name;
+    }
+  }
+}
+
+TEST(StepProgram, SeveralRanksGatherBeforeUseAndReduceBeforeTheUpdate) {
+  Built built = Build({.world_size = 4, .options = {.num_micro_batches = 1, .clips = true}});
+  std::set<uint32_t> gathered;
+  std::set<uint32_t> reduced;
+  for (const OpPayload& payload : built.program.payloads) {
+    if (payload.role == OpRole::kGatherWeights) gathered.insert(payload.unit);
+    if (payload.role == OpRole::kMlpForward) {
+      EXPECT_TRUE(gathered.contains(payload.unit));
+    }
+    if (payload.role == OpRole::kReduceGradient) reduced.insert(payload.unit);
+    if (payload.role == OpRole::kUpdate) {
+      EXPECT_TRUE(reduced.contains(payload.unit));
+    }
+  }
+}
+
+}  // namespace
+}  // namespace strata::engine
