@@ -1,0 +1,232 @@
+#include "engine/train/measure.h"
+
+#include <fmt/format.h>
+#include <xxhash.h>
+
+#include <algorithm>
+#include <array>
+#include <cstring>
+#include <functional>
+#include <set>
+#include <thread>
+#include <vector>
+
+#include "aio/base/units.h"
+#include "engine/comm/communicator.h"
+#include "engine/train/step_runner.h"
+
+namespace strata::engine {
+namespace {
+
+using Bytes = std::span<std::byte>;
+using prefetch::Hardware;
+
+constexpr size_t kRounds = 5;
+constexpr uint64_t kCacheBytes = 96_MiB;  // more than a last-level cache holds
+
+double SecondsOf(const std::function<Status()>& work, Status& status) {
+  auto begin = tiering::Clock::now();
+  if (status.ok()) status = work();
+  return std::chrono::duration<double>(tiering::Clock::now() - begin).count();
+}
+
+// The median time of `work`, after one run that does not count.
+Result<double> MedianSeconds(const std::function<void()>& before,
+                             const std::function<Status()>& work) {
+  Status status;
+  std::array<double, kRounds> seconds{};
+  SecondsOf(work, status);
+  for (double& second : seconds) {
+    before();
+    second = SecondsOf(work, status);
+  }
+  STRATA_RETURN_IF_ERROR(status);
+  std::sort(seconds.begin(), seconds.end());
+  return seconds[kRounds / 2];
+}
+
+// Ops that move a handful of bytes: their time is latency.
+bool IsTiny(const prefetch::TraceOp& op) {
+  static const std::set<std::string> kTiny = {"batch", "clip", "report"};
+  return kTiny.contains(op.kind);
+}
+
+class OpMeter {
+ public:
+  OpMeter(const PlannedRun& run, tiering::Device& device, const tiering::Arena& host)
+      : run_(run),
+        device_(device),
+        host_(host),
+        communicator_(MakeSelfCommunicator()),
+        runner_({&run.layout, &run.program, run.model.get(), run.kernels.get(), nullptr,
+                 communicator_.get()},
+                Options(run)),
+        stream_(device.CreateStream("measure")) {
+    runner_.BeginStep(0, 0);
+  }
+
+  // Units of TraceOp::work per second.
+  Result<double> Rate(prefetch::OpId id) {
+    const prefetch::TraceOp& op = run_.program.trace.ops[Index(id)];
+    Bytes memory = TierOf(op.lane) == prefetch::Tier::kHost ? host_.bytes() : device_.memory();
+    Layout(op, memory);
+    Fill(op, memory);
+    prefetch::Operands operands{blocks_, workspace_};
+    Bytes rest = memory.subspan(std::min(used_, memory.size()));
+    STRATA_ASSIGN_OR_RETURN(double seconds, MedianSeconds([&] { EvictCaches(rest); },
+                                                          [&] { return RunOn(op, id, operands); }));
+    return op.work / seconds;
+  }
+
+ private:
+  static StepRunnerOptions Options(const PlannedRun& run) {
+    StepRunnerOptions options;
+    options.train_batch_size = run.config.train.train_batch_size;
+    options.threads = run.threads;
+    return options;
+  }
+
+  void Layout(const prefetch::TraceOp& op, Bytes memory) {
+    blocks_.clear();
+    used_ = 0;
+    for (const prefetch::Access& access : op.accesses) {
+      uint64_t size = run_.program.trace.blocks[Index(access.block)].size_bytes;
+      blocks_.push_back(Take(memory, size));
+    }
+    workspace_ = Take(memory, op.workspace_bytes);
+  }
+
+  Bytes Take(Bytes memory, uint64_t size) {
+    Bytes taken = memory.subspan(used_, size);
+    used_ += RoundUp(size, tiering::kSlotAlignmentBytes);
+    return taken;
+  }
+
+  // Small finite numbers in either format, and token 0.
+  void Fill(const prefetch::TraceOp& op, Bytes memory) {
+    constexpr uint16_t kHundredth = 0x3c24;
+    auto* words = reinterpret_cast<uint16_t*>(memory.data());
+    std::fill(words, words + std::min(used_, memory.size()) / 2, kHundredth);
+    for (size_t i = 0; i < op.accesses.size(); ++i) {
+      const std::string& purpose = run_.program.trace.blocks[Index(op.accesses[i].block)].purpose;
+      if (purpose == "batch") std::memset(blocks_[i].data(), 0, blocks_[i].size());
+    }
+  }
+
+  static void EvictCaches(Bytes rest) {
+    Bytes walked = rest.first(std::min<uint64_t>(rest.size(), kCacheBytes));
+    if (!walked.empty()) std::memset(walked.data(), 0, walked.size());
+  }
+
+  Status RunOn(const prefetch::TraceOp& op, prefetch::OpId id, const prefetch::Operands& operands) {
+    if (op.lane == prefetch::Lane::kCpu) return runner_.Run(id, operands, {});
+    stream_->Launch(
+        [&](const tiering::StreamContext& context) { return runner_.Run(id, operands, context); });
+    return stream_->Record().Wait();
+  }
+
+  const PlannedRun& run_;
+  tiering::Device& device_;
+  const tiering::Arena& host_;
+  std::unique_ptr<Communicator> communicator_;
+  StepRunner runner_;
+  std::unique_ptr<tiering::DeviceStream> stream_;
+  std::vector<Bytes> blocks_;
+  Bytes workspace_;
+  size_t used_ = 0;
+};
+
+Status MeasureOps(const PlannedRun& run, tiering::Device& device, const tiering::Arena& host,
+                  Hardware& hardware) {
+  OpMeter meter(run, device, host);
+  const std::vector<prefetch::TraceOp>& ops = run.program.trace.ops;
+  // Of each kind the op with the most work: a first or last one may be a rest.
+  std::map<std::string, size_t> largest;
+  for (size_t i = 0; i < ops.size(); ++i) {
+    if (IsTiny(ops[i])) continue;
+    auto [it, is_new] = largest.try_emplace(ops[i].kind, i);
+    if (!is_new && ops[i].work > ops[it->second].work) it->second = i;
+  }
+  for (const auto& [kind, op] : largest) {
+    STRATA_ASSIGN_OR_RETURN(hardware.rates[kind], meter.Rate(prefetch::OpId(op)));
+  }
+  return OkStatus();
+}
+
+Status MeasureCopies(tiering::Device& device, const tiering::Arena& host, Hardware& hardware) {
+  uint64_t size = std::min({device.memory().size(), host.size_bytes(), uint64_t{64_MiB}});
+  Bytes there = device.memory().first(size);
+  Bytes here = host.bytes().first(size);
+  std::unique_ptr<tiering::DeviceStream> stream = device.CreateStream("measure");
+  STRATA_ASSIGN_OR_RETURN(double in, MedianSeconds([] {},
+                                                   [&] {
+                                                     stream->CopyIn(there, here);
+                                                     return stream->Record().Wait();
+                                                   }));
+  STRATA_ASSIGN_OR_RETURN(double out, MedianSeconds([] {},
+                                                    [&] {
+                                                      stream->CopyOut(here, there);
+                                                      return stream->Record().Wait();
+                                                    }));
+  hardware.h2d_bytes_per_s = static_cast<double>(size) / in;
+  hardware.d2h_bytes_per_s = static_cast<double>(size) / out;
+  return OkStatus();
+}
+
+Status MeasureChecksum(const tiering::Arena& host, Hardware& hardware) {
+  Bytes memory = host.bytes().first(std::min(host.size_bytes(), uint64_t{64_MiB}));
+  volatile uint64_t sink = 0;  // keeps the hash from being optimised away
+  STRATA_ASSIGN_OR_RETURN(double seconds, MedianSeconds([] {},
+                                                        [&] {
+                                                          sink = XXH3_64bits(memory.data(),
+                                                                             memory.size());
+                                                          return OkStatus();
+                                                        }));
+  hardware.checksum_bytes_per_s = static_cast<double>(memory.size()) / seconds;
+  return OkStatus();
+}
+
+bool UsesNvme(const PlannedRun& run) {
+  return std::any_of(run.plan.nodes.begin(), run.plan.nodes.end(), [](const prefetch::Node& node) {
+    return node.lane == prefetch::Lane::kNvmeRead || node.lane == prefetch::Lane::kNvmeWrite;
+  });
+}
+
+}  // namespace
+
+Result<Hardware> MeasureHardware(const PlannedRun& run, tiering::Device& device,
+                                 const tiering::Arena& host, aio::IoEngine& engine) {
+  Hardware hardware = run.hardware;
+  hardware.cores = std::max(1u, std::thread::hardware_concurrency());
+  hardware.op_threads = std::min(run.threads, hardware.cores);
+  STRATA_RETURN_IF_ERROR(MeasureCopies(device, host, hardware));
+  STRATA_RETURN_IF_ERROR(MeasureChecksum(host, hardware));
+  STRATA_RETURN_IF_ERROR(MeasureOps(run, device, host, hardware));
+  if (UsesNvme(run)) {
+    STRATA_RETURN_IF_ERROR(
+        MeasureDrive(run.store_directories.front(), host.bytes(), engine, hardware));
+  }
+  return hardware;
+}
+
+std::string ToToml(const Hardware& hardware) {
+  std::string toml = "[hardware]\n";
+  auto add = [&](std::string_view key, double value) {
+    toml += fmt::format("{} = {:.4g}\n", key, value);
+  };
+  add("nvme_read_bytes_per_s", hardware.nvme_read_bytes_per_s);
+  add("nvme_write_bytes_per_s", hardware.nvme_write_bytes_per_s);
+  add("nvme_mixed_bytes_per_s", hardware.nvme_mixed_bytes_per_s);
+  add("h2d_bytes_per_s", hardware.h2d_bytes_per_s);
+  add("d2h_bytes_per_s", hardware.d2h_bytes_per_s);
+  add("checksum_bytes_per_s", hardware.checksum_bytes_per_s);
+  toml += fmt::format("cores = {}\nop_threads = {}\ndevice_shares_cores = {}\n", hardware.cores,
+                      hardware.op_threads, hardware.device_shares_cores);
+  toml += "\n[hardware.rates]\n";
+  for (const auto& [kind, rate] : hardware.rates) {
+    toml += fmt::format("\"{}\" = {:.4g}\n", kind, rate);
+  }
+  return toml;
+}
+
+}  // namespace strata::engine

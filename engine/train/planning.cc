@@ -1,0 +1,195 @@
+#include "engine/train/planning.h"
+
+#include <fmt/format.h>
+
+#include <algorithm>
+#include <thread>
+
+#include "aio/base/units.h"
+#include "engine/kernels/cpu_kernels.h"
+#include "prefetch/compile.h"
+#include "prefetch/simulate.h"
+#include "prefetch/verify.h"
+#include "tiering/arena.h"
+
+namespace strata::engine {
+namespace {
+
+using prefetch::Budgets;
+using prefetch::StepPlan;
+using tiering::Tier;
+
+Tier TierOf(OffloadDevice device) {
+  switch (device) {
+    case OffloadDevice::kNone:
+      return Tier::kDevice;
+    case OffloadDevice::kCpu:
+      return Tier::kHost;
+    case OffloadDevice::kNvme:
+      return Tier::kNvme;
+  }
+  return Tier::kDevice;
+}
+
+Status CheckSupported(const RunConfig& config) {
+  if (config.train.world_size > 1 && config.zero.stage != 3) {
+    return Unimplemented(fmt::format(
+        "[zero_optimization] stage = {} on {} ranks: several ranks are planned for stage 3 so far; "
+        "set stage = 3",
+        config.zero.stage, config.train.world_size));
+  }
+  return OkStatus();
+}
+
+uint32_t ResolveThreads(const RunConfig& config) {
+  if (config.train.threads > 0) return static_cast<uint32_t>(config.train.threads);
+  return std::max(1u, std::thread::hardware_concurrency());
+}
+
+uint64_t LargestDeviceHome(const StateLayout& layout) {
+  uint64_t largest = 0;
+  for (const StateBlock& block : layout.blocks) {
+    if (block.home != Tier::kDevice) continue;
+    largest = std::max(largest, RoundUp(block.size_bytes(), tiering::kSlotAlignmentBytes));
+  }
+  return largest;
+}
+
+// Adds what the user can do to an error that says that the plan does not fit.
+Status WithSmallestBudgets(const Status& failure, const PlannedRun& run, const Budgets& budgets) {
+  if (failure.code() != Code::kResourceExhausted) return failure;
+  Result<Budgets> smallest = prefetch::SmallestBudgets(run.program.trace, budgets);
+  if (!smallest.ok()) return failure;
+  std::string advice = fmt::format(
+      "{}\n  the smallest budgets that fit: [memory] device = \"{}MiB\", host = \"{}MiB\"",
+      failure.message(), CeilDiv(smallest->device_bytes, 1_MiB),
+      CeilDiv(smallest->host_bytes + run.staging_bytes, 1_MiB));
+  advice += "\n  or, with these budgets: a smaller train_micro_batch_size_per_gpu or seq_len";
+  if (run.layout.options.optimizer_home != Tier::kNvme) {
+    advice += ", or offload_optimizer.device = \"nvme\"";
+  }
+  if (run.layout.options.weights_home != Tier::kNvme) {
+    advice += ", or stage = 3 with offload_param.device = \"nvme\"";
+  }
+  return Status(failure.code(), std::move(advice));
+}
+
+Result<StepPlan> CompileWithin(const PlannedRun& run, const Budgets& budgets) {
+  if (run.config.zero.prefetch_ops.has_value()) {
+    return prefetch::Compile(
+        run.program.trace,
+        {.budgets = budgets, .prefetch_ops = static_cast<uint32_t>(*run.config.zero.prefetch_ops)});
+  }
+  return prefetch::CompileBest(run.program.trace, budgets, run.hardware);
+}
+
+void PlanStore(PlannedRun& run) {
+  run.store_directories = StoreDirectoriesOf(run.config);
+  run.commits_every_step =
+      std::all_of(run.layout.blocks.begin(), run.layout.blocks.end(),
+                  [](const StateBlock& block) { return block.home == Tier::kNvme; });
+
+  run.store_block_of.resize(run.program.trace.blocks.size());
+  for (const StateBlock& block : run.layout.blocks) {
+    run.store_block_of[run.store_blocks.size()] = tiering::StoreBlock(run.store_blocks.size());
+    run.store_blocks.push_back({.name = block.name, .size_bytes = block.size_bytes()});
+  }
+  for (prefetch::BlockId spilled : prefetch::SpilledBlocks(run.plan)) {
+    const prefetch::TraceBlock& block = run.program.trace.blocks[Index(spilled)];
+    run.store_block_of[Index(spilled)] = tiering::StoreBlock(run.store_blocks.size());
+    run.store_blocks.push_back({.name = block.name,
+                                .size_bytes = block.size_bytes,
+                                .durability = tiering::Durability::kScratch});
+  }
+  // The kept checkpoints and the state being written. When every step commits, the newest state is
+  // a generation besides; when not, the newest checkpoint is the one to go back to.
+  uint64_t kept = run.config.checkpoint.keep_last;
+  run.num_generations =
+      static_cast<uint32_t>(run.commits_every_step ? kept + 2 : std::max<uint64_t>(kept, 1) + 1);
+}
+
+}  // namespace
+
+std::vector<std::string> StoreDirectoriesOf(const RunConfig& config) {
+  std::vector<std::string> directories;
+  for (const OffloadConfig* offload :
+       {&config.zero.offload_param, &config.zero.offload_optimizer}) {
+    if (offload->device != OffloadDevice::kNvme) continue;
+    for (const std::string& path : offload->nvme_paths) {
+      if (std::find(directories.begin(), directories.end(), path) == directories.end()) {
+        directories.push_back(path);
+      }
+    }
+  }
+  if (directories.empty()) directories.push_back(config.train.run_dir + "/store");
+  return directories;
+}
+
+aio::IoEngineOptions IoEngineOptionsOf(const RunConfig& config, std::span<std::byte> memory) {
+  const AioConfig& aio = config.aio;
+  return {.backend = aio.backend,
+          .block_size_bytes = aio.block_size_bytes,
+          .queue_depth = aio.queue_depth,
+          .thread_count = aio.thread_count,
+          .single_submit = aio.single_submit,
+          .overlap_events = aio.overlap_events,
+          .registered_memory = memory};
+}
+
+prefetch::Hardware HardwareOf(const RunConfig& config) {
+  prefetch::Hardware hardware = config.hardware.value_or(prefetch::Hardware{});
+  if (!config.hardware.has_value()) {
+    hardware.cores = std::max(1u, std::thread::hardware_concurrency());
+    hardware.op_threads = ResolveThreads(config);
+  }
+  if (config.aio.verify == tiering::Verify::kOff)
+    hardware.checksum_bytes_per_s *= 2;  // writes only
+  return hardware;
+}
+
+Result<PlannedRun> PrepareRun(const RunConfig& config) {
+  STRATA_RETURN_IF_ERROR(CheckSupported(config));
+  PlannedRun run;
+  run.config = config;
+  run.threads = ResolveThreads(config);
+  DType precision = config.train.precision == Precision::kBf16 ? DType::kBf16 : DType::kF32;
+  run.layout = MakeStateLayout(UnitsOf(config.model.llama),
+                               {.precision = precision,
+                                .world_size = static_cast<uint32_t>(config.train.world_size),
+                                .weights_home = TierOf(config.zero.offload_param.device),
+                                .optimizer_home = TierOf(config.zero.offload_optimizer.device)});
+  run.kernels = MakeCpuKernels(run.threads);
+  BatchShape batch{.micro_batch = config.train.train_micro_batch_size_per_gpu,
+                   .seq_len = config.data.seq_len};
+  run.model = std::make_unique<LlamaModel>(config.model.llama, precision, batch, run.kernels.get());
+  run.program = MakeStepProgram(
+      run.layout, *run.model,
+      {.num_micro_batches = static_cast<uint32_t>(config.train.gradient_accumulation_steps),
+       .clips = config.train.gradient_clipping > 0,
+       .optimizer_on_device = run.layout.options.optimizer_home == Tier::kDevice});
+  run.staging_bytes = LargestDeviceHome(run.layout);
+  return run;
+}
+
+Status CompileRun(const prefetch::Hardware& hardware, PlannedRun& run) {
+  run.hardware = hardware;
+  const MemoryConfig& memory = run.config.memory;
+  Budgets budgets{.device_bytes = memory.device_bytes,
+                  .host_bytes = memory.host_bytes - std::min(memory.host_bytes, run.staging_bytes)};
+  Result<StepPlan> plan = CompileWithin(run, budgets);
+  if (!plan.ok()) return WithSmallestBudgets(plan.status(), run, budgets);
+  run.plan = std::move(plan).value();
+  STRATA_RETURN_IF_ERROR(prefetch::Verify(run.plan).With("the step plan is wrong; please report"));
+  run.predicted = prefetch::Simulate(run.plan, hardware);
+  run.bound = prefetch::BoundOf(run.plan, hardware);
+  PlanStore(run);
+  return OkStatus();
+}
+
+Result<PlannedRun> PlanRun(const RunConfig& config, const prefetch::Hardware& hardware) {
+  STRATA_ASSIGN_OR_RETURN(PlannedRun run, PrepareRun(config));
+  STRATA_RETURN_IF_ERROR(CompileRun(hardware, run));
+  return run;
+}
+
+}  // namespace strata::engine

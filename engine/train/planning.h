@@ -1,0 +1,66 @@
+// From a configuration to a compiled step: everything that is decided before a byte moves.
+#pragma once
+
+#include <cstdint>
+#include <memory>
+#include <string>
+#include <vector>
+
+#include "aio/base/status.h"
+#include "aio/io_engine.h"
+#include "engine/config/run_config.h"
+#include "engine/kernels/kernels.h"
+#include "engine/model/llama.h"
+#include "engine/zero/state_layout.h"
+#include "engine/zero/step_program.h"
+#include "prefetch/hardware.h"
+#include "prefetch/step_plan.h"
+#include "prefetch/timeline.h"
+#include "tiering/block_store.h"
+
+namespace strata::engine {
+
+struct PlannedRun {
+  RunConfig config;
+  uint32_t threads = 1;  // resolved
+  StateLayout layout;
+  std::unique_ptr<Kernels> kernels;
+  std::unique_ptr<LlamaModel> model;
+  StepProgram program;
+  prefetch::Hardware hardware;
+  prefetch::StepPlan plan;
+  prefetch::Timeline predicted;
+  prefetch::Bound bound;
+  // Host memory beside the plan's: where blocks at home on the device pass through at checkpoints.
+  uint64_t staging_bytes = 0;
+
+  // The store: where, what, and how much.
+  std::vector<std::string> store_directories;
+  std::vector<tiering::BlockDescription> store_blocks;  // the layout's, then the plan's spills
+  std::vector<tiering::StoreBlock> store_block_of;      // by trace block, for the executor
+  uint32_t num_generations = 0;
+
+  // All state is at home on nvme, so that every step can commit.
+  bool commits_every_step = false;
+};
+
+// Where a run's blocks are: its nvme paths, or RUN_DIR/store when nothing is at home on nvme.
+std::vector<std::string> StoreDirectoriesOf(const RunConfig& config);
+
+// [aio], for an engine that works on `memory`.
+aio::IoEngineOptions IoEngineOptionsOf(const RunConfig& config, std::span<std::byte> memory);
+
+// The rates of [hardware], or the defaults.
+prefetch::Hardware HardwareOf(const RunConfig& config);
+
+// Moves no bytes and reads no weights. kResourceExhausted when the step does not fit its budgets:
+// with the smallest budgets that would, and what else to change.
+Result<PlannedRun> PlanRun(const RunConfig& config, const prefetch::Hardware& hardware);
+
+// Everything that does not depend on the machine's rates: layout, model, program. A first half of
+// PlanRun, for measuring rates before the plan is made.
+Result<PlannedRun> PrepareRun(const RunConfig& config);
+// The second half.
+Status CompileRun(const prefetch::Hardware& hardware, PlannedRun& run);
+
+}  // namespace strata::engine

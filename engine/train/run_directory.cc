@@ -1,0 +1,154 @@
+#include "engine/train/run_directory.h"
+
+#include <fcntl.h>
+#include <fmt/format.h>
+#include <unistd.h>
+
+#include <cctype>
+#include <cerrno>
+#include <charconv>
+#include <filesystem>
+#include <random>
+
+#include "aio/file.h"
+
+namespace strata::engine {
+namespace {
+
+namespace fs = std::filesystem;
+
+constexpr uint64_t kMetricsLimitBytes = 4ULL << 30;
+
+std::string IdPath(const std::string& directory) { return directory + "/run_id"; }
+std::string MetricsPath(const std::string& directory) { return directory + "/metrics.jsonl"; }
+
+Status MakeDirectory(const std::string& path) {
+  std::error_code error;
+  fs::create_directories(path, error);
+  if (!error) return OkStatus();
+  return ErrnoStatus(error.value(), "create directory " + path);
+}
+
+Status RemoveAll(const std::string& path) {
+  std::error_code error;
+  fs::remove_all(path, error);
+  if (!error) return OkStatus();
+  return ErrnoStatus(error.value(), "remove " + path);
+}
+
+// The run's name plus random bits: two runs of one name never meet on a drive.
+std::string NewRunId(const std::string& path) {
+  std::random_device random;
+  std::string name = fs::path(path).filename().string();
+  for (char& c : name) {
+    if (!std::isalnum(static_cast<unsigned char>(c)) && c != '-' && c != '_') c = '_';
+  }
+  return fmt::format("{}-{:08x}", name, random());
+}
+
+Status WriteAll(int fd, std::string_view text, const std::string& path) {
+  while (!text.empty()) {
+    ssize_t written = write(fd, text.data(), text.size());
+    if (written < 0 && errno == EINTR) continue;
+    if (written < 0) return ErrnoStatus(errno, "append to " + path);
+    text.remove_prefix(static_cast<size_t>(written));
+  }
+  return OkStatus();
+}
+
+// The step of a metrics line, which begins {"step":N, ; 0 if it is torn.
+uint64_t StepOfLine(std::string_view line) {
+  constexpr std::string_view kPrefix = "{\"step\":";
+  uint64_t step = 0;
+  if (!line.starts_with(kPrefix) || !line.ends_with('}')) return 0;
+  std::from_chars(line.data() + kPrefix.size(), line.data() + line.size(), step);
+  return step;
+}
+
+}  // namespace
+
+bool RunDirectory::HoldsRun(const std::string& path) {
+  std::error_code ignored;
+  return fs::exists(IdPath(path), ignored);
+}
+
+Result<RunDirectory> RunDirectory::Create(const std::string& path) {
+  if (HoldsRun(path)) {
+    return Status(Code::kAlreadyExists,
+                  fmt::format("{} holds a run already: continue it with --resume, replace it with "
+                              "--overwrite, or choose another [train] run_dir",
+                              path));
+  }
+  STRATA_RETURN_IF_ERROR(MakeDirectory(path));
+  RunDirectory directory(path, NewRunId(path));
+  STRATA_RETURN_IF_ERROR(aio::WriteFileAtomically(IdPath(path), directory.run_id_));
+  return directory;
+}
+
+Result<RunDirectory> RunDirectory::Open(const std::string& path) {
+  if (!HoldsRun(path)) {
+    return NotFound(fmt::format("{} holds no run (no file run_id in it)", path));
+  }
+  STRATA_ASSIGN_OR_RETURN(std::string id, aio::ReadSmallFile(IdPath(path), 4096));
+  return RunDirectory(path, std::move(id));
+}
+
+Status RunDirectory::WriteConfig(std::string_view toml) const {
+  return aio::WriteFileAtomically(path_ + "/config.toml", toml);
+}
+
+Status RunDirectory::WritePlan(std::string_view json) const {
+  return aio::WriteFileAtomically(path_ + "/plan.json", json);
+}
+
+Status RunDirectory::WriteTrace(std::string_view json) const {
+  return aio::WriteFileAtomically(path_ + "/trace.json", json);
+}
+
+Status RunDirectory::AppendMetrics(std::string_view json_line) const {
+  std::string path = MetricsPath(path_);
+  int fd = open(path.c_str(), O_WRONLY | O_CREAT | O_APPEND | O_CLOEXEC, 0644);
+  if (fd < 0) return ErrnoStatus(errno, "open " + path);
+  Status status = WriteAll(fd, std::string(json_line) + "\n", path);
+  if (close(fd) != 0 && status.ok()) status = ErrnoStatus(errno, "close " + path);
+  return status;
+}
+
+Status RunDirectory::TruncateMetrics(uint64_t step) const {
+  Result<std::string> text = aio::ReadSmallFile(MetricsPath(path_), kMetricsLimitBytes);
+  if (!text.ok() && text.status().code() == Code::kNotFound) return OkStatus();
+  if (!text.ok()) return text.status();
+  std::string kept;
+  std::string_view rest = *text;
+  while (!rest.empty()) {
+    size_t end = std::min(rest.find('\n'), rest.size());
+    std::string_view line = rest.substr(0, end);
+    uint64_t line_step = StepOfLine(line);
+    if (line_step > 0 && line_step <= step) kept.append(line).append("\n");
+    rest.remove_prefix(std::min(end + 1, rest.size()));
+  }
+  return aio::WriteFileAtomically(MetricsPath(path_), kept);
+}
+
+std::string RunDirectory::CheckpointPath(uint64_t step) const {
+  return fmt::format("{}/checkpoints/step-{:06}", path_, step);
+}
+
+Status RunDirectory::WriteCheckpoint(uint64_t step, std::string_view json) const {
+  STRATA_RETURN_IF_ERROR(MakeDirectory(CheckpointPath(step)));
+  return aio::WriteFileAtomically(CheckpointPath(step) + "/manifest.json", json);
+}
+
+Status RunDirectory::RemoveCheckpoint(uint64_t step) const {
+  return RemoveAll(CheckpointPath(step));
+}
+
+Status RunDirectory::RemoveFiles() const {
+  for (const char* name :
+       {"checkpoints", "metrics.jsonl", "plan.json", "trace.json", "config.toml", "run_id"}) {
+    STRATA_RETURN_IF_ERROR(RemoveAll(fmt::format("{}/{}", path_, name)));
+  }
+  return OkStatus();
+}
+
+}  // namespace strata::engine

@@ -1,0 +1,47 @@
+// A run's directory: what is written where (DESIGN.md §9).
+#pragma once
+
+#include <cstdint>
+#include <string>
+#include <string_view>
+
+#include "aio/base/status.h"
+
+namespace strata::engine {
+
+// Thread-compatible.
+class RunDirectory {
+ public:
+  // Makes the directory. kAlreadyExists when it holds a run already.
+  static Result<RunDirectory> Create(const std::string& path);
+  // kNotFound when there is no run in it.
+  static Result<RunDirectory> Open(const std::string& path);
+  static bool HoldsRun(const std::string& path);
+
+  const std::string& path() const { return path_; }
+  // Names the run's files on nvme; the same for the run's whole life.
+  const std::string& run_id() const { return run_id_; }
+
+  Status WriteConfig(std::string_view toml) const;
+  Status WritePlan(std::string_view json) const;
+  Status WriteTrace(std::string_view chrome_trace_json) const;
+  // One JSON object, one line.
+  Status AppendMetrics(std::string_view json_line) const;
+  // After a resume: forgets the lines of steps > `step`, which will be made again.
+  Status TruncateMetrics(uint64_t step) const;
+  // checkpoints/step-000100/manifest.json
+  Status WriteCheckpoint(uint64_t step, std::string_view json) const;
+  Status RemoveCheckpoint(uint64_t step) const;
+  // What a run writes here, run_id last: until then it is a run. Anything else is not ours.
+  Status RemoveFiles() const;
+
+ private:
+  RunDirectory(std::string path, std::string run_id)
+      : path_(std::move(path)), run_id_(std::move(run_id)) {}
+  std::string CheckpointPath(uint64_t step) const;
+
+  std::string path_;
+  std::string run_id_;
+};
+
+}  // namespace strata::engine

@@ -1,0 +1,87 @@
+#include "engine/train/run_record.h"
+
+#include <fmt/format.h>
+
+#include <nlohmann/json.hpp>
+
+namespace strata::engine {
+namespace {
+
+std::string PrecisionName(Precision precision) {
+  return precision == Precision::kBf16 ? "bf16" : "fp32";
+}
+
+template <typename T>
+Status MustAgree(std::string_view what, const T& saved, const T& now) {
+  if (saved == now) return OkStatus();
+  return FailedPrecondition(
+      fmt::format("cannot resume: the checkpoint was made with {} = {}, this configuration says "
+                  "{}; restore it, or start a new run with another [train] run_dir",
+                  what, saved, now));
+}
+
+}  // namespace
+
+RunRecord MakeRunRecord(const RunConfig& config, uint64_t data_fingerprint, uint64_t step) {
+  return {.step = step,
+          .model_config = ToConfigJson(config.model.llama, DType::kF32),
+          .precision = PrecisionName(config.train.precision),
+          .world_size = config.train.world_size,
+          .data_fingerprint = data_fingerprint,
+          .data_seed = config.data.seed,
+          .seq_len = config.data.seq_len,
+          .train_batch_size = config.train.train_batch_size};
+}
+
+std::string ToJson(const RunRecord& record) {
+  nlohmann::ordered_json json;
+  json["step"] = record.step;
+  json["precision"] = record.precision;
+  json["world_size"] = record.world_size;
+  json["data_fingerprint"] = fmt::format("{:016x}", record.data_fingerprint);
+  json["data_seed"] = record.data_seed;
+  json["seq_len"] = record.seq_len;
+  json["train_batch_size"] = record.train_batch_size;
+  json["model_config"] = record.model_config;
+  return json.dump();
+}
+
+Result<RunRecord> ParseRunRecord(const std::string& text) {
+  nlohmann::json json = nlohmann::json::parse(text, nullptr, /*allow_exceptions=*/false);
+  if (json.is_discarded()) return DataLoss("the checkpoint's record is not JSON");
+  try {
+    return RunRecord{.step = json.at("step").get<uint64_t>(),
+                     .model_config = json.at("model_config").get<std::string>(),
+                     .precision = json.at("precision").get<std::string>(),
+                     .world_size = json.at("world_size").get<uint64_t>(),
+                     .data_fingerprint =
+                         std::stoull(json.at("data_fingerprint").get<std::string>(), nullptr, 16),
+                     .data_seed = json.at("data_seed").get<uint64_t>(),
+                     .seq_len = json.at("seq_len").get<uint64_t>(),
+                     .train_batch_size = json.at("train_batch_size").get<uint64_t>()};
+  } catch (const std::exception& error) {
+    return DataLoss(fmt::format("the checkpoint's record is damaged: {}", error.what()));
+  }
+}
+
+Status CheckResumable(const RunRecord& saved, const RunRecord& now) {
+  if (saved.model_config != now.model_config) {
+    return FailedPrecondition(
+        fmt::format("cannot resume: the checkpoint holds another model\n  checkpoint: {}\n  "
+                    "configuration: {}\n  restore [model], or start a new run with another "
+                    "[train] run_dir",
+                    saved.model_config, now.model_config));
+  }
+  if (saved.data_fingerprint != now.data_fingerprint) {
+    return FailedPrecondition(
+        "cannot resume: the dataset is not the one the checkpoint was made with (files were added, "
+        "removed or changed); restore it, or start a new run with another [train] run_dir");
+  }
+  STRATA_RETURN_IF_ERROR(MustAgree("[train] precision", saved.precision, now.precision));
+  STRATA_RETURN_IF_ERROR(MustAgree("world_size", saved.world_size, now.world_size));
+  STRATA_RETURN_IF_ERROR(MustAgree("[data] seed", saved.data_seed, now.data_seed));
+  STRATA_RETURN_IF_ERROR(MustAgree("[data] seq_len", saved.seq_len, now.seq_len));
+  return MustAgree("[train] train_batch_size", saved.train_batch_size, now.train_batch_size);
+}
+
+}  // namespace strata::engine

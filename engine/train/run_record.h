@@ -1,0 +1,33 @@
+// What a committed generation says about itself: where the run stood, and what it must agree with
+// to go on.
+#pragma once
+
+#include <cstdint>
+#include <string>
+
+#include "aio/base/status.h"
+#include "engine/config/run_config.h"
+
+namespace strata::engine {
+
+struct RunRecord {
+  uint64_t step = 0;  // steps done
+  // What a resumed run must have equal, or its result would not be this run's.
+  std::string model_config;  // config.json
+  std::string precision;
+  uint64_t world_size = 1;
+  uint64_t data_fingerprint = 0;
+  uint64_t data_seed = 0;
+  uint64_t seq_len = 0;
+  uint64_t train_batch_size = 0;
+};
+
+RunRecord MakeRunRecord(const RunConfig& config, uint64_t data_fingerprint, uint64_t step);
+
+std::string ToJson(const RunRecord& record);
+Result<RunRecord> ParseRunRecord(const std::string& json);
+
+// kFailedPrecondition naming the first thing that differs, both values, and what to do.
+Status CheckResumable(const RunRecord& saved, const RunRecord& now);
+
+}  // namespace strata::engine

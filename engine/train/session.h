@@ -1,0 +1,68 @@
+// One run of training on this rank: from a configuration to the last step.
+#pragma once
+
+#include <atomic>
+#include <cstdint>
+#include <memory>
+#include <string>
+
+#include "aio/base/status.h"
+#include "engine/config/run_config.h"
+#include "engine/train/planning.h"
+#include "engine/train/step_report.h"
+
+namespace strata::engine {
+
+// Told what goes on; called on the thread that runs the session.
+class SessionObserver {
+ public:
+  virtual ~SessionObserver() = default;
+  // Long work before the first step: "reading text", "initialising /nvme", "writing weights".
+  virtual void OnProgress(const std::string& what, uint64_t done_bytes, uint64_t total_bytes) = 0;
+  virtual void OnPlanned(const PlannedRun& run) = 0;
+  virtual void OnStarted(uint64_t first_step, const std::string& where_from) = 0;
+  virtual void OnStep(const StepReport& report) = 0;
+};
+
+struct SessionOptions {
+  enum class Start : uint8_t {
+    kNew,        // kAlreadyExists when run_dir holds a run
+    kResume,     // go on from the newest committed state; from the beginning when there is none
+    kOverwrite,  // remove the run in run_dir and its blocks on nvme, then start anew
+  };
+  Start start = Start::kNew;
+  // Measure this machine's rates before planning, instead of taking [hardware] or the defaults.
+  bool measure = false;
+};
+
+struct SessionSummary {
+  uint64_t steps_done = 0;
+  bool stopped = false;       // by the caller's flag, before the last step
+  uint64_t weights_hash = 0;  // of weights and masters; equal hashes, equal bits
+  uint64_t state_hash = 0;    // and of m and v
+  double seconds = 0;         // of steps and commits
+  uint64_t nvme_bytes_read = 0;
+  uint64_t nvme_bytes_written = 0;
+  uint64_t peak_rss_bytes = 0;
+  double median_step_s = 0;
+};
+
+// Thread-compatible.
+class TrainingSession {
+ public:
+  // Everything up to the first step. `observer` outlives the session.
+  static Result<std::unique_ptr<TrainingSession>> Start(const RunConfig& config,
+                                                        const SessionOptions& options,
+                                                        SessionObserver& observer);
+  virtual ~TrainingSession() = default;
+
+  // All remaining steps, or until `stop` is set: then the step under way ends, its state is
+  // committed, and the summary says so. On an error nothing of the failed step is committed.
+  virtual Result<SessionSummary> Run(const std::atomic<bool>& stop) = 0;
+  virtual const PlannedRun& planned() const = 0;
+};
+
+// Removes a run: its files in run_dir and on its nvme paths. kFailedPrecondition when it is in use.
+Status RemoveRun(const RunConfig& config);
+
+}  // namespace strata::engine

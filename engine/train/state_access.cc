@@ -1,0 +1,140 @@
+#include "engine/train/state_access.h"
+
+#include <fmt/format.h>
+#include <xxhash.h>
+
+#include <algorithm>
+
+#include "aio/base/units.h"
+
+namespace strata::engine {
+namespace {
+
+uint64_t PaddedBytes(const StateBlock& block) {
+  return RoundUp(block.size_bytes(), tiering::kSlotAlignmentBytes);
+}
+
+}  // namespace
+
+StateAccess::StateAccess(const StateAccessParts& parts)
+    : parts_(parts),
+      homes_(parts.layout->blocks.size()),
+      stream_(parts.device->CreateStream("state")) {
+  for (const prefetch::Resident& resident : parts.plan->residents) {
+    if (resident.is_home) homes_[Index(resident.block)] = resident.slot;
+  }
+}
+
+StateAccess::Bytes StateAccess::FreeHostMemory() const {
+  uint64_t end = 0;
+  for (const prefetch::Slot& home : homes_) {
+    if (home.tier == tiering::Tier::kHost) {
+      end = std::max(end, home.offset_bytes + home.size_bytes);
+    }
+  }
+  return parts_.host->bytes().subspan(end);
+}
+
+StateAccess::Bytes StateAccess::HomeSlot(uint32_t block) const {
+  const prefetch::Slot& slot = homes_[block];
+  STRATA_CHECK(slot.size_bytes >= BlockAt(block).size_bytes());
+  return slot.tier == tiering::Tier::kHost
+             ? parts_.host->Slot(slot.offset_bytes, slot.size_bytes)
+             : parts_.device->memory().subspan(slot.offset_bytes, slot.size_bytes);
+}
+
+Result<StateAccess::Bytes> StateAccess::Stage(uint32_t block) const {
+  uint64_t need = PaddedBytes(BlockAt(block));
+  if (staging_.size() >= need) return staging_.first(need);
+  return ResourceExhausted(
+      fmt::format("{} passes through host memory in one piece of {}, and {} are free there; raise "
+                  "[memory] host",
+                  BlockAt(block).name, FormatBytes(need), FormatBytes(staging_.size())));
+}
+
+Status StateAccess::CopyToDevice(Bytes to, Bytes from) {
+  stream_->CopyIn(to, from);
+  return stream_->Record().Wait();
+}
+
+Status StateAccess::CopyFromDevice(Bytes to, Bytes from) {
+  stream_->CopyOut(to, from);
+  return stream_->Record().Wait();
+}
+
+Status StateAccess::Write(uint32_t block, const std::function<Status(Bytes)>& fill) {
+  const StateBlock& description = BlockAt(block);
+  if (description.home == tiering::Tier::kHost) {
+    return fill(HomeSlot(block).first(description.size_bytes()));
+  }
+  STRATA_ASSIGN_OR_RETURN(Bytes stage, Stage(block));
+  Bytes content = stage.first(description.size_bytes());
+  STRATA_RETURN_IF_ERROR(fill(content));
+  if (description.home == tiering::Tier::kDevice) {
+    return CopyToDevice(HomeSlot(block).first(content.size()), content);
+  }
+  return parts_.store->StartWrite(tiering::StoreBlock(block), stage).Finish();
+}
+
+Status StateAccess::Read(uint32_t block, const std::function<Status(Bytes)>& use) {
+  const StateBlock& description = BlockAt(block);
+  if (description.home == tiering::Tier::kHost) {
+    return use(HomeSlot(block).first(description.size_bytes()));
+  }
+  STRATA_ASSIGN_OR_RETURN(Bytes stage, Stage(block));
+  Bytes content = stage.first(description.size_bytes());
+  if (description.home == tiering::Tier::kDevice) {
+    STRATA_RETURN_IF_ERROR(CopyFromDevice(content, HomeSlot(block).first(content.size())));
+  } else {
+    STRATA_RETURN_IF_ERROR(parts_.store->StartRead(tiering::StoreBlock(block), stage).Finish());
+  }
+  return use(content);
+}
+
+Status StateAccess::SaveMemoryHomes() {
+  for (uint32_t block = 0; block < homes_.size(); ++block) {
+    if (BlockAt(block).home == tiering::Tier::kNvme) continue;
+    Bytes source = HomeSlot(block);
+    if (BlockAt(block).home == tiering::Tier::kDevice) {
+      STRATA_ASSIGN_OR_RETURN(Bytes stage, Stage(block));
+      STRATA_RETURN_IF_ERROR(CopyFromDevice(stage, source.first(stage.size())));
+      source = stage;
+    }
+    STRATA_RETURN_IF_ERROR(parts_.store->StartWrite(tiering::StoreBlock(block), source).Finish());
+  }
+  return OkStatus();
+}
+
+Status StateAccess::LoadMemoryHomes() {
+  for (uint32_t block = 0; block < homes_.size(); ++block) {
+    if (BlockAt(block).home == tiering::Tier::kNvme) continue;
+    Bytes target = HomeSlot(block);
+    Bytes landing = target;
+    if (BlockAt(block).home == tiering::Tier::kDevice) {
+      STRATA_ASSIGN_OR_RETURN(landing, Stage(block));
+    }
+    STRATA_RETURN_IF_ERROR(parts_.store->StartRead(tiering::StoreBlock(block), landing).Finish());
+    if (landing.data() != target.data()) {
+      STRATA_RETURN_IF_ERROR(CopyToDevice(target.first(landing.size()), landing));
+    }
+  }
+  return OkStatus();
+}
+
+Result<uint64_t> HashState(const StateLayout& layout, StateAccess& state, HashScope scope) {
+  // Block by block, so that the padding and the order of tiers do not show.
+  uint64_t hash = 0;
+  for (uint32_t block = 0; block < layout.blocks.size(); ++block) {
+    const StateBlock& description = layout.blocks[block];
+    bool is_moment = description.kind == StateKind::kM || description.kind == StateKind::kV;
+    if (scope == HashScope::kWeights && is_moment) continue;
+    hash = XXH3_64bits_withSeed(description.name.data(), description.name.size(), hash);
+    STRATA_RETURN_IF_ERROR(state.Read(block, [&](std::span<std::byte> content) {
+      hash = XXH3_64bits_withSeed(content.data(), content.size(), hash);
+      return OkStatus();
+    }));
+  }
+  return hash;
+}
+
+}  // namespace strata::engine

@@ -1,0 +1,70 @@
+// Whole state blocks, read and written where they are at home: device, host or nvme.
+//
+// Between steps only: for the first weights, checkpoints, resuming and hashing.
+#pragma once
+
+#include <cstdint>
+#include <functional>
+#include <memory>
+#include <span>
+#include <vector>
+
+#include "aio/base/status.h"
+#include "engine/zero/state_layout.h"
+#include "prefetch/step_plan.h"
+#include "tiering/arena.h"
+#include "tiering/block_store.h"
+#include "tiering/device.h"
+
+namespace strata::engine {
+
+struct StateAccessParts {
+  const StateLayout* layout = nullptr;
+  const prefetch::StepPlan* plan = nullptr;
+  tiering::Device* device = nullptr;
+  const tiering::Arena* host = nullptr;
+  tiering::BlockStore* store = nullptr;  // block i of the layout is block i of the store
+};
+
+// Thread-compatible. The parts outlive it.
+class StateAccess {
+ public:
+  using Bytes = std::span<std::byte>;
+
+  explicit StateAccess(const StateAccessParts& parts);
+
+  // Where a block that is not in host memory passes through: host memory of at least its size
+  // rounded up to tiering::kSlotAlignmentBytes. Before a plan is primed, after the last step: all
+  // of the arena above the homes. While the plan's cached copies matter: the plan's own reserve.
+  void SetStaging(Bytes staging) { staging_ = staging; }
+  // The arena above the homes of this plan.
+  Bytes FreeHostMemory() const;
+
+  // Lets `fill` make the block's content (exactly size_bytes), and puts it where it is at home.
+  Status Write(uint32_t block, const std::function<Status(Bytes)>& fill);
+  // Shows the content to `use`.
+  Status Read(uint32_t block, const std::function<Status(Bytes)>& use);
+
+  // Blocks at home in memory, to and from the store: a checkpoint and a resume.
+  Status SaveMemoryHomes();
+  Status LoadMemoryHomes();
+
+ private:
+  const StateBlock& BlockAt(uint32_t block) const { return parts_.layout->blocks[block]; }
+  Bytes HomeSlot(uint32_t block) const;
+  Result<Bytes> Stage(uint32_t block) const;
+  Status CopyToDevice(Bytes to, Bytes from);
+  Status CopyFromDevice(Bytes to, Bytes from);
+
+  StateAccessParts parts_;
+  std::vector<prefetch::Slot> homes_;  // by block; size 0 when at home on nvme
+  std::unique_ptr<tiering::DeviceStream> stream_;
+  Bytes staging_;
+};
+
+// XXH3 over every block's name and content: two runs with equal hashes have equal state, bit for
+// bit. `weights_only` leaves out the optimizer's m and v.
+enum class HashScope : uint8_t { kWeights, kAll };
+Result<uint64_t> HashState(const StateLayout& layout, StateAccess& state, HashScope scope);
+
+}  // namespace strata::engine

@@ -1,0 +1,40 @@
+// What one step was like: a line on the screen and a line of metrics.jsonl.
+#pragma once
+
+#include <array>
+#include <cstdint>
+#include <string>
+
+#include "prefetch/timeline.h"
+
+namespace strata::engine {
+
+struct StepReport {
+  uint64_t step = 0;  // counts from 1: steps done
+  uint64_t total_steps = 0;
+  double loss = 0;
+  double learning_rate = 0;
+  double gradient_norm = 0;
+  bool clipped = false;
+  uint64_t tokens = 0;
+  double step_s = 0;    // first node's start to last node's end
+  double commit_s = 0;  // the generation commit after it, if there was one
+  double predicted_step_s = 0;
+  double bound_s = 0;
+  std::array<prefetch::LaneUse, prefetch::kNumLanes> lanes;
+  // As the store counted them during this step.
+  uint64_t nvme_bytes_read = 0;
+  uint64_t nvme_bytes_written = 0;
+
+  double seconds() const { return step_s + commit_s; }
+  double tokens_per_s() const { return static_cast<double>(tokens) / seconds(); }
+  // The share of the step in which the compute lane had a next op and waited for it.
+  double stall_fraction() const;
+  // Of one lane, over the step and its commit.
+  double bytes_per_s(prefetch::Lane lane) const;
+};
+
+// One line of metrics.jsonl; begins with "step".
+std::string ToJson(const StepReport& report);
+
+}  // namespace strata::engine

@@ -1,0 +1,209 @@
+#include "engine/train/step_runner.h"
+
+#include <fmt/format.h>
+
+#include <algorithm>
+#include <cmath>
+#include <numeric>
+
+namespace strata::engine {
+namespace {
+
+using Bytes = std::span<std::byte>;
+
+template <typename T>
+std::span<T> As(Bytes bytes) {
+  return {reinterpret_cast<T*>(bytes.data()), bytes.size() / sizeof(T)};
+}
+
+}  // namespace
+
+StepRunner::StepRunner(const StepRunnerParts& parts, const StepRunnerOptions& options)
+    : parts_(parts), options_(options), pool_(std::make_unique<ThreadPool>(options.threads)) {}
+
+void StepRunner::BeginStep(uint64_t step, double learning_rate) {
+  step_ = step;
+  learning_rate_ = learning_rate;
+  result_ = {};
+}
+
+Status StepRunner::Run(prefetch::OpId op, const prefetch::Operands& operands,
+                       const tiering::StreamContext& stream) {
+  const OpPayload& payload = parts_.program->payloads[Index(op)];
+  const LlamaModel& model = *parts_.model;
+  Blocks b = operands.blocks;
+  switch (payload.role) {
+    case OpRole::kLoadBatch:
+      return LoadBatch(payload, b);
+    case OpRole::kGatherWeights:
+      return parts_.communicator->AllGather(b[0], b[1]);
+    case OpRole::kEmbeddingForward:
+      return model.EmbeddingForward(stream, b[0], Inputs(b[1]), b[2]);
+    case OpRole::kAttentionForward:
+      return model.AttentionForward(stream, b[0], b[1], b[2], operands.workspace);
+    case OpRole::kMlpForward:
+      return model.MlpForward(stream, b[0], b[1], b[2], operands.workspace);
+    case OpRole::kHead:
+      return RunHead(payload, operands, stream);
+    case OpRole::kMlpBackward:
+    case OpRole::kAttentionBackward:
+    case OpRole::kEmbeddingBackward:
+      return RunBackward(payload, operands, stream);
+    case OpRole::kReduceGradient:
+      return ReduceGradient(b);
+    case OpRole::kRoundGradient:
+      return RoundGradient(b, stream);
+    case OpRole::kNorm:
+      return AddNorm(payload, b);
+    case OpRole::kClip:
+      return Clip(b);
+    case OpRole::kUpdate:
+      return Update(payload, b);
+    case OpRole::kReport:
+      return Report(b);
+  }
+  return Internal("unknown op role");
+}
+
+std::span<std::byte> StepRunner::Inputs(Bytes tokens) const {
+  return tokens.first(tokens.size() / 2);
+}
+std::span<std::byte> StepRunner::Targets(Bytes tokens) const {
+  return tokens.last(tokens.size() / 2);
+}
+
+Status StepRunner::LoadBatch(const OpPayload& payload, Blocks blocks) const {
+  const BatchShape& batch = parts_.model->batch();
+  std::span<int32_t> inputs = As<int32_t>(Inputs(blocks[0]));
+  std::span<int32_t> targets = As<int32_t>(Targets(blocks[0]));
+  uint64_t world = parts_.communicator->world_size();
+  uint64_t slot = payload.micro * world + parts_.communicator->rank();
+  uint64_t first = step_ * options_.train_batch_size + slot * batch.micro_batch;
+  for (uint64_t i = 0; i < batch.micro_batch; ++i) {
+    parts_.dataset->Sample(first + i, inputs.subspan(i * batch.seq_len, batch.seq_len),
+                           targets.subspan(i * batch.seq_len, batch.seq_len));
+  }
+  return OkStatus();
+}
+
+Status StepRunner::RunHead(const OpPayload& payload, const prefetch::Operands& operands,
+                           const tiering::StreamContext& stream) const {
+  Blocks b = operands.blocks;
+  bool tied = parts_.model->config().tie_word_embeddings;
+  LlamaModel::HeadOperands unit;
+  unit.head_weights = b[0];
+  unit.head_gradient = b[1];
+  if (tied) {
+    unit.embedding_weights = b[2];
+    unit.embedding_gradient = b[3];
+  }
+  Blocks rest = b.subspan(tied ? 4 : 2);  // x, tokens, d, loss
+  if (payload.is_first) {
+    STRATA_RETURN_IF_ERROR(parts_.kernels->Zero(stream, unit.head_gradient));
+    STRATA_RETURN_IF_ERROR(parts_.kernels->Zero(stream, rest[3]));
+  }
+  if (tied && payload.is_first_embedding_gradient) {
+    STRATA_RETURN_IF_ERROR(parts_.kernels->Zero(stream, unit.embedding_gradient));
+  }
+  double tokens = static_cast<double>(options_.train_batch_size * parts_.model->batch().seq_len);
+  return parts_.model->Head(stream, unit, rest[0], Targets(rest[1]),
+                            static_cast<float>(1.0 / tokens), rest[2], rest[3], operands.workspace);
+}
+
+Status StepRunner::RunBackward(const OpPayload& payload, const prefetch::Operands& operands,
+                               const tiering::StreamContext& stream) const {
+  Blocks b = operands.blocks;
+  const LlamaModel& model = *parts_.model;
+  if (payload.is_first) STRATA_RETURN_IF_ERROR(parts_.kernels->Zero(stream, b.back()));
+  if (payload.role == OpRole::kMlpBackward) {
+    return model.MlpBackward(stream, b[0], b[1], b[2], b[3], operands.workspace);
+  }
+  if (payload.role == OpRole::kAttentionBackward) {
+    return model.AttentionBackward(stream, b[0], b[1], b[2], b[3], operands.workspace);
+  }
+  return model.EmbeddingBackward(stream, Inputs(b[0]), b[1], b[2]);
+}
+
+Status StepRunner::ReduceGradient(Blocks blocks) const {
+  return parts_.communicator->ReduceScatter(As<float>(blocks[0]), As<float>(blocks[1]));
+}
+
+Status StepRunner::RoundGradient(Blocks blocks, const tiering::StreamContext& stream) const {
+  size_t elements = blocks[1].size() / SizeOf(DType::kBf16);
+  return parts_.kernels->Cast(stream, DenseMatrix(blocks[0].data(), DType::kF32, 1, elements),
+                              DenseMatrix(blocks[1].data(), DType::kBf16, 1, elements));
+}
+
+Status StepRunner::AddNorm(const OpPayload& payload, Blocks blocks) {
+  DType dtype = parts_.layout->options.precision;
+  std::span<double> norms = As<double>(blocks[1]);
+  if (payload.is_first) std::fill(norms.begin(), norms.end(), 0.0);
+  double squares = SumOfSquares(blocks[0].data(), dtype, blocks[0].size() / SizeOf(dtype), *pool_);
+  if (!std::isfinite(squares)) {
+    return FailedPrecondition(
+        fmt::format("the gradient of unit {} is not finite; nothing of this step was committed. "
+                    "Resume with a lower learning rate or with precision = \"fp32\"",
+                    parts_.layout->unit_specs[payload.unit].name));
+  }
+  norms[payload.unit] = squares;
+  return OkStatus();
+}
+
+Status StepRunner::Clip(Blocks blocks) const {
+  std::span<double> norms = As<double>(blocks[0]);
+  double squares = std::accumulate(norms.begin(), norms.end(), 0.0);
+  STRATA_RETURN_IF_ERROR(parts_.communicator->AllReduceSum({&squares, 1}));
+  As<double>(blocks[1])[0] = ClipCoefficient(std::sqrt(squares), options_.gradient_clipping);
+  return OkStatus();
+}
+
+Status StepRunner::Update(const OpPayload& payload, Blocks b) {
+  const StateLayout& layout = *parts_.layout;
+  const UnitState& unit = layout.units[payload.unit];
+  const UnitState::Chunk& chunk = unit.chunks[payload.chunk];
+  bool clips = options_.gradient_clipping > 0;
+  double scale = clips ? As<double>(b.back())[0] : 1.0;
+  uint64_t shard_start = parts_.communicator->rank() * unit.shard_elements;
+  size_t element_bytes = SizeOf(layout.options.precision);
+
+  // One slice per tensor, as some are decayed and some are not.
+  for (const TensorSpec& tensor : layout.unit_specs[payload.unit].tensors) {
+    uint64_t begin = std::max(tensor.offset_elements, shard_start + chunk.first_element);
+    uint64_t end = std::min(tensor.offset_elements + tensor.num_elements,
+                            shard_start + chunk.first_element + chunk.num_elements);
+    if (begin >= end) continue;
+    AdamHyperparameters hyper = options_.adam;
+    if (tensor.is_norm && !options_.decays_norms) hyper.weight_decay = 0;
+    uint64_t in_shard = begin - shard_start;
+    uint64_t in_chunk = in_shard - chunk.first_element;
+    uint64_t in_master = rounds_gradients() ? in_chunk : in_shard;
+    AdamSlices slices{
+        .master = As<float>(b[0]).data() + in_master,
+        .m = As<float>(b[1]).data() + in_chunk,
+        .v = As<float>(b[2]).data() + in_chunk,
+        .gradient = b[3].data() + in_shard * element_bytes,
+        .gradient_dtype = layout.options.precision,
+        .weight = rounds_gradients() ? b[4].data() + in_shard * element_bytes : nullptr,
+        .num_elements = end - begin,
+    };
+    AdamStep(MakeAdamScalars(hyper, learning_rate_, step_ + 1, scale), slices, *pool_);
+  }
+  return OkStatus();
+}
+
+Status StepRunner::Report(Blocks blocks) {
+  std::span<double> norms = As<double>(blocks[1]);
+  std::array<double, 2> sums = {As<double>(blocks[0])[0],
+                                std::accumulate(norms.begin(), norms.end(), 0.0)};
+  STRATA_RETURN_IF_ERROR(parts_.communicator->AllReduceSum(sums));
+  double tokens = static_cast<double>(options_.train_batch_size * parts_.model->batch().seq_len);
+  result_.loss = sums[0] / tokens;
+  result_.gradient_norm = std::sqrt(sums[1]);
+  result_.clipped = ClipCoefficient(result_.gradient_norm, options_.gradient_clipping) < 1;
+  if (!std::isfinite(result_.loss)) {
+    return FailedPrecondition("the loss is not finite; nothing of this step was committed");
+  }
+  return OkStatus();
+}
+
+}  // namespace strata::engine

@@ -1,0 +1,82 @@
+// Does the operations of a step program: the callback that the executor runs.
+#pragma once
+
+#include <cstdint>
+#include <memory>
+#include <vector>
+
+#include "aio/base/status.h"
+#include "engine/comm/communicator.h"
+#include "engine/data/dataset.h"
+#include "engine/kernels/kernels.h"
+#include "engine/kernels/thread_pool.h"
+#include "engine/model/llama.h"
+#include "engine/optimizer/adam.h"
+#include "engine/zero/step_program.h"
+#include "prefetch/executor.h"
+
+namespace strata::engine {
+
+struct StepRunnerOptions {
+  AdamHyperparameters adam;
+  bool decays_norms = false;      // weight decay on RMSNorm weights, too
+  double gradient_clipping = 0;   // the largest global norm; 0: no clipping
+  uint64_t train_batch_size = 0;  // sequences of one step over all ranks and micro-batches
+  uint32_t threads = 1;           // for the optimizer's lane
+};
+
+struct StepResult {
+  double loss = 0;  // mean over the tokens of the whole batch, before the update
+  double gradient_norm = 0;
+  bool clipped = false;
+};
+
+struct StepRunnerParts {
+  const StateLayout* layout = nullptr;
+  const StepProgram* program = nullptr;
+  const LlamaModel* model = nullptr;
+  Kernels* kernels = nullptr;
+  const Dataset* dataset = nullptr;
+  Communicator* communicator = nullptr;
+};
+
+// Run() may be called by one thread per lane at a time: ops of one lane never overlap, and what two
+// lanes share goes through the blocks. The parts outlive it.
+class StepRunner {
+ public:
+  StepRunner(const StepRunnerParts& parts, const StepRunnerOptions& options);
+
+  // Between steps. `step` counts from 0.
+  void BeginStep(uint64_t step, double learning_rate);
+  Status Run(prefetch::OpId op, const prefetch::Operands& operands,
+             const tiering::StreamContext& stream);
+  // After the step.
+  const StepResult& result() const { return result_; }
+
+ private:
+  using Blocks = std::span<const std::span<std::byte>>;
+
+  Status LoadBatch(const OpPayload& payload, Blocks blocks) const;
+  Status RunHead(const OpPayload& payload, const prefetch::Operands& operands,
+                 const tiering::StreamContext& stream) const;
+  Status RunBackward(const OpPayload& payload, const prefetch::Operands& operands,
+                     const tiering::StreamContext& stream) const;
+  Status ReduceGradient(Blocks blocks) const;
+  Status RoundGradient(Blocks blocks, const tiering::StreamContext& stream) const;
+  Status AddNorm(const OpPayload& payload, Blocks blocks);
+  Status Clip(Blocks blocks) const;
+  Status Update(const OpPayload& payload, Blocks blocks);
+  Status Report(Blocks blocks);
+  std::span<std::byte> Inputs(std::span<std::byte> tokens) const;
+  std::span<std::byte> Targets(std::span<std::byte> tokens) const;
+  bool rounds_gradients() const { return parts_.layout->options.precision == DType::kBf16; }
+
+  StepRunnerParts parts_;
+  StepRunnerOptions options_;
+  std::unique_ptr<ThreadPool> pool_;  // of the lane that the optimizer is on
+  uint64_t step_ = 0;
+  double learning_rate_ = 0;
+  StepResult result_;
+};
+
+}  // namespace strata::engine

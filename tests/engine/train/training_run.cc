@@ -1,0 +1,129 @@
+#include "tests/engine/train/training_run.h"
+
+#include <fmt/format.h>
+#include <stdlib.h>
+
+#include <filesystem>
+#include <fstream>
+#include <random>
+
+#include "aio/base/check.h"
+
+namespace strata::engine {
+namespace {
+
+constexpr const char* kConfig = R"(
+[model]
+vocab_size = 300
+hidden_size = 64
+intermediate_size = 160
+num_hidden_layers = 2
+num_attention_heads = 4
+num_key_value_heads = 2
+max_position_embeddings = 64
+
+[data]
+seq_len = 32
+
+[train]
+steps = 4
+train_batch_size = 4
+gradient_accumulation_steps = 2
+seed = 7
+threads = 1
+
+[optimizer]
+lr = 3e-3
+
+[zero_optimization]
+stage = 3
+
+[memory]
+device = "16MiB"
+host = "16MiB"
+)";
+
+class Recorder final : public SessionObserver {
+ public:
+  Recorder(RunOutcome* outcome, uint64_t stop_after) : outcome_(outcome), stop_after_(stop_after) {}
+
+  void OnProgress(const std::string&, uint64_t, uint64_t) override {}
+  void OnPlanned(const PlannedRun&) override {}
+  void OnStarted(uint64_t first_step, const std::string&) override {
+    outcome_->first_step = first_step;
+  }
+  void OnStep(const StepReport& report) override {
+    outcome_->losses.push_back(report.loss);
+    outcome_->gradient_norms.push_back(report.gradient_norm);
+    // The flag is looked at before the next step: what is running then is committed.
+    if (outcome_->losses.size() >= stop_after_) stop_ = true;
+  }
+  const std::atomic<bool>& stop() const { return stop_; }
+
+ private:
+  RunOutcome* outcome_;
+  uint64_t stop_after_;
+  std::atomic<bool> stop_ = false;
+};
+
+}  // namespace
+
+ScratchDirectory::ScratchDirectory() {
+  std::string pattern = std::string(STRATA_BINARY_DIR) + "/tests/scratch-XXXXXX";
+  STRATA_CHECK(mkdtemp(pattern.data()) != nullptr);
+  path_ = pattern;
+}
+
+ScratchDirectory::~ScratchDirectory() {
+  std::error_code ignored;
+  std::filesystem::remove_all(path_, ignored);
+}
+
+void WriteText(const std::string& path, uint64_t num_words, uint64_t seed) {
+  static const std::vector<std::string> kWords = {"the",  "block", "moves", "from", "drive",
+                                                  "to",   "host",  "and",   "back", "again",
+                                                  "when", "plan",  "says",  "so",   "exactly"};
+  std::mt19937_64 random(seed);
+  std::ofstream out(path);
+  for (uint64_t i = 0; i < num_words; ++i) {
+    out << kWords[random() % kWords.size()] << (i % 12 == 11 ? ".\n" : " ");
+  }
+}
+
+Result<RunConfig> TinyConfig(const std::string& directory, const std::vector<std::string>& sets) {
+  std::string text = directory + "/text.txt";
+  if (!std::filesystem::exists(text)) WriteText(text);
+  std::filesystem::create_directories(directory + "/nvme");
+  std::vector<std::string> all = {"data.path=" + text, "data.cache_dir=" + directory + "/cache",
+                                  "train.run_dir=" + directory + "/run"};
+  all.insert(all.end(), sets.begin(), sets.end());
+  return ParseRunConfig(kConfig, directory + "/tiny.toml", all);
+}
+
+std::vector<std::string> OffloadTo(const std::string& tier, const std::string& directory) {
+  if (tier == "device") return {};
+  std::string device = tier == "host" ? "cpu" : "nvme";
+  std::vector<std::string> sets;
+  for (const char* what : {"offload_param", "offload_optimizer"}) {
+    sets.push_back(fmt::format("zero_optimization.{}.device={}", what, device));
+    if (tier != "nvme") continue;
+    sets.push_back(fmt::format("zero_optimization.{}.nvme_path={}/nvme", what, directory));
+  }
+  return sets;
+}
+
+Result<RunOutcome> TrainAndStopAfter(const RunConfig& config, uint64_t steps,
+                                     SessionOptions::Start start) {
+  RunOutcome outcome;
+  Recorder recorder(&outcome, steps);
+  STRATA_ASSIGN_OR_RETURN(std::unique_ptr<TrainingSession> session,
+                          TrainingSession::Start(config, {.start = start}, recorder));
+  STRATA_ASSIGN_OR_RETURN(outcome.summary, session->Run(recorder.stop()));
+  return outcome;
+}
+
+Result<RunOutcome> Train(const RunConfig& config, SessionOptions::Start start) {
+  return TrainAndStopAfter(config, UINT64_MAX, start);
+}
+
+}  // namespace strata::engine

@@ -1,0 +1,50 @@
+// Small whole runs for tests: a temporary directory, a text, a configuration, and what came out.
+#pragma once
+
+#include <cstdint>
+#include <string>
+#include <vector>
+
+#include "aio/base/status.h"
+#include "engine/config/run_config.h"
+#include "engine/train/session.h"
+
+namespace strata::engine {
+
+// A directory below the test's temporary one that is gone when this is. Not on tmpfs where that can
+// be helped.
+class ScratchDirectory {
+ public:
+  ScratchDirectory();
+  ~ScratchDirectory();
+  ScratchDirectory(const ScratchDirectory&) = delete;
+  const std::string& path() const { return path_; }
+
+ private:
+  std::string path_;
+};
+
+// Some kilobytes of words, the same every time.
+void WriteText(const std::string& path, uint64_t num_words = 4000, uint64_t seed = 1);
+
+// A two-layer Llama with 2 x 2 micro-batches, everything on nvme, `steps` steps, in `directory`.
+// Writes directory/text.txt on first use.
+Result<RunConfig> TinyConfig(const std::string& directory, const std::vector<std::string>& sets);
+
+// Offload to a tier: "device", "host" or "nvme".
+std::vector<std::string> OffloadTo(const std::string& tier, const std::string& directory);
+
+struct RunOutcome {
+  std::vector<double> losses;
+  std::vector<double> gradient_norms;
+  SessionSummary summary;
+  uint64_t first_step = 0;
+};
+
+Result<RunOutcome> Train(const RunConfig& config,
+                         SessionOptions::Start start = SessionOptions::Start::kNew);
+// Stops after `steps` more steps, as Ctrl-C would.
+Result<RunOutcome> TrainAndStopAfter(const RunConfig& config, uint64_t steps,
+                                     SessionOptions::Start start = SessionOptions::Start::kNew);
+
+}  // namespace strata::engine
