@@ -1,5 +1,6 @@
 #include "tools/progress.h"
 
+#include <fmt/format.h>
 #include <unistd.h>
 
 #include <cerrno>
@@ -21,6 +22,19 @@ Progress::Progress(int fd, Terminal terminal, uint64_t log_every)
 
 Progress::~Progress() {
   if (line_is_open_) Write("\n");
+}
+
+void Progress::Work(const std::string& what, uint64_t done, uint64_t total) {
+  bool is_new = what != work_;
+  work_ = what;
+  if (!terminal_.is_live) {
+    if (is_new) Write(what + "\n");
+    return;
+  }
+  uint64_t percent = total > 0 ? done * 100 / total : 100;
+  Write(fmt::format("{}{} {:3} %", kRewrite, what, percent));
+  line_is_open_ = true;
+  if (done >= total) Say(fmt::format("{} done", what));
 }
 
 void Progress::Step(const StepReport& report) {

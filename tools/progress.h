@@ -5,6 +5,7 @@
 #pragma once
 
 #include <cstdint>
+#include <string>
 #include <string_view>
 
 #include "tools/step_line.h"
@@ -23,6 +24,9 @@ class Progress {
   Progress(const Progress&) = delete;
   Progress& operator=(const Progress&) = delete;
 
+  // Long work that is not steps: "initialising /nvme  43 %". Off a terminal one line when it
+  // begins.
+  void Work(const std::string& what, uint64_t done, uint64_t total);
   void Step(const StepReport& report);
   // A line that stays: "saved checkpoint ...". No newline in it.
   void Say(std::string_view line);
@@ -34,6 +38,7 @@ class Progress {
   Terminal terminal_;
   uint64_t log_every_;
   bool line_is_open_ = false;
+  std::string work_;  // what Work() last told of
 };
 
 }  // namespace strata::tools

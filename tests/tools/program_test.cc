@@ -1,0 +1,231 @@
+// The program as a user meets it: help, wrong usage, errors, Ctrl-C, what it writes.
+#include "tests/tools/program.h"
+
+#include <gmock/gmock.h>
+#include <gtest/gtest.h>
+#include <signal.h>
+#include <stdlib.h>
+
+#include <cmath>
+#include <filesystem>
+#include <fstream>
+#include <map>
+#include <nlohmann/json.hpp>
+#include <sstream>
+#include <string>
+#include <vector>
+
+namespace strata::tools {
+namespace {
+
+namespace fs = std::filesystem;
+using testing::AllOf;
+using testing::HasSubstr;
+using testing::Not;
+using testing::StartsWith;
+
+std::string ReadFile(const std::string& path) {
+  std::stringstream text;
+  text << std::ifstream(path).rdbuf();
+  return text.str();
+}
+
+std::vector<nlohmann::json> ReadJsonLines(const std::string& path) {
+  std::vector<nlohmann::json> lines;
+  std::ifstream file(path);
+  for (std::string line; std::getline(file, line);) lines.push_back(nlohmann::json::parse(line));
+  return lines;
+}
+
+class ProgramTest : public testing::Test {
+ protected:
+  ProgramTest() {
+    std::string pattern = std::string(STRATA_BINARY_DIR) + "/tests/program-XXXXXX";
+    directory_ = mkdtemp(pattern.data());
+  }
+  ~ProgramTest() override {
+    std::error_code ignored;
+    fs::remove_all(directory_, ignored);
+  }
+  std::string Run(const std::string& file) const { return directory_ + "/run/" + file; }
+  std::string directory_;
+};
+
+TEST_F(ProgramTest, HelpNamesEverySubcommandAndSucceeds) {
+  Outcome outcome = RunStrata({"--help"});
+  EXPECT_EQ(outcome.exit_code, 0);
+  for (const char* command : {"train", "plan", "export", "doctor", "version"}) {
+    EXPECT_THAT(outcome.out, HasSubstr(command));
+    EXPECT_EQ(RunStrata({command, "--help"}).exit_code, 0);
+  }
+}
+
+TEST_F(ProgramTest, WrongUsageIsExitCodeTwo) {
+  EXPECT_EQ(RunStrata({}).exit_code, 2);
+  EXPECT_EQ(RunStrata({"trian"}).exit_code, 2);
+  EXPECT_EQ(RunStrata({"train", "x.toml", "--no-such-flag"}).exit_code, 2);
+  EXPECT_EQ(RunStrata({"train"}).exit_code, 2);
+}
+
+TEST_F(ProgramTest, VersionSaysWhatItWasBuiltWith) {
+  Outcome outcome = RunStrata({"version"});
+  EXPECT_EQ(outcome.exit_code, 0);
+  EXPECT_THAT(outcome.out, AllOf(StartsWith("strata "), HasSubstr("oneDNN"), HasSubstr("CUDA"),
+                                 HasSubstr("MPI")));
+}
+
+TEST_F(ProgramTest, AMissingConfigurationIsOneErrorThatNamesIt) {
+  Outcome outcome = RunStrata({"train", directory_ + "/none.toml"});
+  EXPECT_EQ(outcome.exit_code, 1);
+  EXPECT_THAT(outcome.err, AllOf(StartsWith("error: "), HasSubstr("none.toml")));
+}
+
+TEST_F(ProgramTest, AMistypedKeyIsNamedWithItsPlaceAndTheNearestKnownOne) {
+  std::string config = WriteTinyConfig(directory_, 2);
+  std::ofstream(config, std::ios::app) << "keep_lost = 3\n";
+  Outcome outcome = RunStrata({"plan", config});
+  EXPECT_EQ(outcome.exit_code, 1);
+  EXPECT_THAT(outcome.err,
+              AllOf(HasSubstr("tiny.toml:31:1"), HasSubstr("keep_lost"), HasSubstr("keep_last")));
+}
+
+TEST_F(ProgramTest, PlanShowsMemoryTrafficAndTimeAndWritesNothing) {
+  std::string config = WriteTinyConfig(directory_, 2);
+  Outcome outcome = RunStrata({"plan", config});
+  EXPECT_EQ(outcome.exit_code, 0) << outcome.err;
+  EXPECT_THAT(outcome.out, AllOf(HasSubstr("planned peak"), HasSubstr("bytes per step"),
+                                 HasSubstr("predicted"), HasSubstr("bound")));
+  EXPECT_FALSE(fs::exists(directory_ + "/run"));
+  EXPECT_TRUE(fs::is_empty(directory_ + "/nvme"));
+}
+
+TEST_F(ProgramTest, TrainingLeavesWhatItSaysItLeaves) {
+  Outcome outcome =
+      RunStrata({"train", WriteTinyConfig(directory_, 8), "--set", "train.trace_steps=8"});
+  ASSERT_EQ(outcome.exit_code, 0) << outcome.err;
+  EXPECT_THAT(outcome.out, AllOf(HasSubstr("step 8/8"), HasSubstr("strata export"),
+                                 Not(HasSubstr("\x1b")), Not(HasSubstr("\r"))));
+  EXPECT_EQ(ReadJsonLines(Run("metrics.jsonl")).size(), 8u);
+  EXPECT_THAT(ReadFile(Run("config.toml")), HasSubstr("keep_last = 1"));
+  // keep_last = 1 of the checkpoints at 7 and 8.
+  EXPECT_FALSE(fs::exists(Run("checkpoints/step-000007")));
+  EXPECT_TRUE(fs::exists(Run("checkpoints/step-000008/manifest.json")));
+  EXPECT_TRUE(nlohmann::json::parse(ReadFile(Run("plan.json"))).contains("nodes"));
+}
+
+// The union of a lane's spans is what the metrics call busy, so both must tell the same story.
+TEST_F(ProgramTest, TraceAndMetricsAgree) {
+  Outcome outcome =
+      RunStrata({"train", WriteTinyConfig(directory_, 3), "--set", "train.trace_steps=3"});
+  ASSERT_EQ(outcome.exit_code, 0) << outcome.err;
+  nlohmann::json trace = nlohmann::json::parse(ReadFile(Run("trace.json")));
+  std::map<int, std::string> processes;
+  std::map<std::pair<int, int>, std::string> lanes;
+  std::map<std::string, double> traced_bytes;
+  std::map<std::string, double> traced_us;
+  for (const nlohmann::json& event : trace["traceEvents"]) {
+    int pid = event["pid"].get<int>();
+    if (event["name"] == "process_name") processes[pid] = event["args"]["name"];
+    if (event["name"] == "thread_name") {
+      lanes[{pid, event["tid"].get<int>()}] = event["args"]["name"];
+    }
+  }
+  for (const nlohmann::json& event : trace["traceEvents"]) {
+    if (event["ph"] != "X" || processes[event["pid"].get<int>()] != "measured") continue;
+    const std::string& lane = lanes[{event["pid"].get<int>(), event["tid"].get<int>()}];
+    traced_bytes[lane] += event["args"]["bytes"].get<double>();
+    traced_us[lane] += event["dur"].get<double>();
+  }
+  std::map<std::string, double> metric_bytes;
+  std::map<std::string, double> metric_us;
+  for (const nlohmann::json& step : ReadJsonLines(Run("metrics.jsonl"))) {
+    for (const auto& [lane, use] : step["lanes"].items()) {
+      metric_bytes[lane] += use["bytes"].get<double>();
+      metric_us[lane] += use["busy_s"].get<double>() * 1e6;
+    }
+  }
+  for (const char* lane : {"h2d", "d2h", "compute", "cpu", "nvme-read", "nvme-write"}) {
+    EXPECT_EQ(traced_bytes[lane], metric_bytes[lane]) << lane;
+  }
+  // Serial lanes: no overlap, so the sum of the spans is the union. Microseconds with three digits
+  // and a few hundred spans: 1 us per lane is far more than rounding.
+  for (const char* lane : {"h2d", "d2h", "compute", "cpu"}) {
+    EXPECT_NEAR(traced_us[lane], metric_us[lane], 1.0) << lane;
+  }
+}
+
+TEST_F(ProgramTest, CtrlCCommitsTheStepUnderWayAndResumeEndsWithTheSameBits) {
+  std::string calm = directory_ + "/calm";
+  Outcome expected = RunStrata({"train", WriteTinyConfig(calm, 60), "--json"});
+  ASSERT_EQ(expected.exit_code, 0) << expected.err;
+  std::string config = WriteTinyConfig(directory_, 60);
+  auto half = std::chrono::microseconds(static_cast<int64_t>(expected.seconds * 5e5));
+  Outcome stopped = RunStrata({"train", config, "--json"}, half, SIGINT);
+  ASSERT_EQ(stopped.exit_code, 130) << stopped.err;
+  EXPECT_EQ(JsonValue(stopped.out, "stopped"), "true");
+  Outcome rest = RunStrata({"train", config, "--resume", "--json"});
+  ASSERT_EQ(rest.exit_code, 0) << rest.err;
+  EXPECT_EQ(JsonValue(rest.out, "state_hash"), JsonValue(expected.out, "state_hash"));
+  // One line per step, none twice.
+  std::vector<nlohmann::json> lines = ReadJsonLines(Run("metrics.jsonl"));
+  ASSERT_EQ(lines.size(), 60u);
+  for (size_t i = 0; i < lines.size(); ++i) EXPECT_EQ(lines[i]["step"], i + 1);
+}
+
+TEST_F(ProgramTest, ExportWritesADirectoryAndRefusesToReplaceOne) {
+  ASSERT_EQ(RunStrata({"train", WriteTinyConfig(directory_, 2)}).exit_code, 0);
+  std::string to = directory_ + "/exported";
+  for (const char* dtype : {"bf16", "fp32"}) {
+    std::string target = to + dtype;
+    Outcome outcome = RunStrata({"export", directory_ + "/run", "--to", target, "--dtype", dtype});
+    EXPECT_EQ(outcome.exit_code, 0) << outcome.err;
+    EXPECT_TRUE(fs::exists(target + "/model.safetensors"));
+    EXPECT_TRUE(fs::exists(target + "/config.json"));
+  }
+  Outcome again = RunStrata({"export", directory_ + "/run", "--to", to + "bf16"});
+  EXPECT_EQ(again.exit_code, 1);
+  EXPECT_THAT(again.err, HasSubstr(to + "bf16"));
+}
+
+// What was exported is what a new run starts from: import is the inverse of export.
+TEST_F(ProgramTest, AnExportedModelTrainsOnFromItsWeights) {
+  ASSERT_EQ(RunStrata({"train", WriteTinyConfig(directory_, 2)}).exit_code, 0);
+  std::string exported = directory_ + "/exported";
+  ASSERT_EQ(
+      RunStrata({"export", directory_ + "/run", "--to", exported, "--dtype", "fp32"}).exit_code, 0);
+  std::string other = directory_ + "/other";
+  std::string config = WriteTinyConfig(other, 1);
+  std::string text = ReadFile(config);
+  size_t model = text.find("vocab_size");
+  size_t data = text.find("[data]");
+  std::ofstream(config) << text.substr(0, model) << "weights = \"" << exported << "\"\n"
+                        << text.substr(data);
+  Outcome outcome = RunStrata({"train", config, "--json", "--set", "optimizer.lr=0.0"});
+  ASSERT_EQ(outcome.exit_code, 0) << outcome.err;
+  // With lr = 0 the state keeps the imported weights: exporting it again gives the same file.
+  std::string again = directory_ + "/again";
+  ASSERT_EQ(RunStrata({"export", other + "/run", "--to", again, "--dtype", "fp32"}).exit_code, 0);
+  EXPECT_TRUE(ReadFile(again + "/model.safetensors") == ReadFile(exported + "/model.safetensors"));
+}
+
+TEST_F(ProgramTest, ExportOfNothingNamesTheDirectory) {
+  Outcome outcome = RunStrata({"export", directory_, "--to", directory_ + "/x"});
+  EXPECT_EQ(outcome.exit_code, 1);
+  EXPECT_THAT(outcome.err, HasSubstr(directory_));
+  EXPECT_FALSE(fs::exists(directory_ + "/x"));
+}
+
+TEST_F(ProgramTest, DoctorPrintsAHardwareSectionThatPlanTakes) {
+  std::string config = WriteTinyConfig(directory_, 2);
+  std::string section = directory_ + "/hardware.toml";
+  Outcome outcome = RunStrata({"doctor", config, "--write", section});
+  ASSERT_EQ(outcome.exit_code, 0) << outcome.err;
+  EXPECT_THAT(outcome.out, AllOf(StartsWith("[hardware]"), HasSubstr("nvme_mixed_bytes_per_s")));
+  std::ofstream(config, std::ios::app) << ReadFile(section);
+  Outcome plan = RunStrata({"plan", config});
+  EXPECT_EQ(plan.exit_code, 0) << plan.err;
+  EXPECT_TRUE(fs::is_empty(directory_ + "/nvme"));
+}
+
+}  // namespace
+}  // namespace strata::tools

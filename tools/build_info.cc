@@ -1,0 +1,19 @@
+#include "tools/build_info.h"
+
+#include <fmt/format.h>
+#include <hwloc.h>
+#include <oneapi/dnnl/dnnl.h>
+
+#include "tools/probes.h"
+
+namespace strata::tools {
+
+std::vector<std::string> BuiltWith() {
+  const dnnl_version_t* dnnl = dnnl_version();
+  unsigned hwloc = hwloc_get_api_version();
+  return {fmt::format("oneDNN {}.{}.{}", dnnl->major, dnnl->minor, dnnl->patch),
+          fmt::format("hwloc API {}.{}", hwloc >> 16, (hwloc >> 8) & 0xff), DescribeCuda(),
+          DescribeMpi()};
+}
+
+}  // namespace strata::tools

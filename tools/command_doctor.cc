@@ -1,0 +1,45 @@
+#include <fmt/format.h>
+
+#include <cstdio>
+#include <optional>
+
+#include "aio/file.h"
+#include "aio/io_engine.h"
+#include "engine/config/run_config.h"
+#include "engine/train/measure.h"
+#include "engine/train/planning.h"
+#include "tiering/topology.h"
+#include "tools/commands.h"
+
+namespace strata::tools {
+namespace {
+
+Result<std::string> Measure(const DoctorArguments& arguments) {
+  STRATA_ASSIGN_OR_RETURN(engine::RunConfig config,
+                          engine::LoadRunConfig(arguments.config, arguments.sets));
+  STRATA_ASSIGN_OR_RETURN(engine::PlannedRun run,
+                          engine::PlanRun(config, engine::HardwareOf(config)));
+  STRATA_ASSIGN_OR_RETURN(auto device, tiering::CreateCpuDevice(config.memory.device_bytes));
+  STRATA_ASSIGN_OR_RETURN(tiering::Arena host,
+                          tiering::Arena::Create("host", config.memory.host_bytes));
+  STRATA_ASSIGN_OR_RETURN(auto engine,
+                          aio::IoEngine::Create(engine::IoEngineOptionsOf(config, host.bytes())));
+  STRATA_ASSIGN_OR_RETURN(prefetch::Hardware hardware,
+                          engine::MeasureHardware(run, *device, host, *engine));
+  return engine::ToToml(hardware);
+}
+
+}  // namespace
+
+int Doctor(const DoctorArguments& arguments) {
+  Result<tiering::Topology> topology = tiering::Topology::Detect();
+  if (topology.ok()) fmt::print(stderr, "{}\n", topology->Describe());
+  Result<std::string> section = Measure(arguments);
+  if (!section.ok()) return Fail(section.status());
+  fmt::print("{}", *section);
+  if (arguments.write.empty()) return kExitOk;
+  Status written = aio::WriteFileAtomically(arguments.write, *section);
+  return written.ok() ? kExitOk : Fail(written);
+}
+
+}  // namespace strata::tools

@@ -1,0 +1,201 @@
+#include <fmt/format.h>
+#include <unistd.h>
+
+#include <atomic>
+#include <csignal>
+#include <cstdio>
+#include <nlohmann/json.hpp>
+#include <string>
+
+#include "aio/base/log.h"
+#include "aio/base/units.h"
+#include "engine/config/run_config.h"
+#include "engine/train/session.h"
+#include "tools/commands.h"
+#include "tools/human.h"
+#include "tools/plan_text.h"
+#include "tools/progress.h"
+
+namespace strata::tools {
+namespace {
+
+using prefetch::Lane;
+
+std::atomic<bool> stop_requested = false;
+static_assert(std::atomic<bool>::is_always_lock_free, "set in a signal handler");
+
+// The first Ctrl-C ends after the step under way; a second one ends at once, which loses only that
+// step.
+extern "C" void RequestStop(int signal_number) {
+  if (stop_requested.exchange(true)) _exit(128 + signal_number);
+}
+
+void CatchSignals() {
+  struct sigaction action = {};
+  action.sa_handler = RequestStop;
+  action.sa_flags = SA_RESTART;
+  for (int signal_number : {SIGINT, SIGTERM}) {
+    STRATA_CHECK(sigaction(signal_number, &action, nullptr) == 0);
+  }
+}
+
+StepReport ForPeople(const engine::StepReport& report) {
+  constexpr double kGb = 1e9;
+  return {.step = report.step,
+          .total_steps = report.total_steps,
+          .loss = report.loss,
+          .learning_rate = report.learning_rate,
+          .grad_norm = report.gradient_norm,
+          .tokens_per_s = report.tokens_per_s(),
+          .seconds_left = static_cast<double>(report.total_steps - report.step) * report.seconds(),
+          .read_gb_per_s = report.bytes_per_s(Lane::kNvmeRead) / kGb,
+          .write_gb_per_s = report.bytes_per_s(Lane::kNvmeWrite) / kGb,
+          .h2d_gb_per_s = report.bytes_per_s(Lane::kH2d) / kGb,
+          .d2h_gb_per_s = report.bytes_per_s(Lane::kD2h) / kGb,
+          .stall_fraction = report.stall_fraction()};
+}
+
+// Shows people what happens.
+class Console final : public engine::SessionObserver {
+ public:
+  explicit Console(uint64_t log_every_steps)
+      : progress_(STDOUT_FILENO, DetectTerminal(STDOUT_FILENO), log_every_steps) {}
+
+  void OnProgress(const std::string& what, uint64_t done, uint64_t total) override {
+    progress_.Work(what, done, total);
+  }
+  void OnPlanned(const engine::PlannedRun& run) override { progress_.Say(DescribePlan(run)); }
+  void OnStarted(uint64_t first_step, const std::string& where_from) override {
+    progress_.Say(fmt::format("starting at step {} from {}", first_step, where_from));
+  }
+  void OnStep(const engine::StepReport& report) override {
+    if (first_loss_ == 0) first_loss_ = report.loss;
+    last_loss_ = report.loss;
+    progress_.Step(ForPeople(report));
+  }
+  double first_loss() const { return first_loss_; }
+  double last_loss() const { return last_loss_; }
+
+ private:
+  Progress progress_;
+  double first_loss_ = 0;
+  double last_loss_ = 0;
+};
+
+// One JSON object per step, for scripts.
+class JsonLines final : public engine::SessionObserver {
+ public:
+  void OnProgress(const std::string&, uint64_t, uint64_t) override {}
+  void OnPlanned(const engine::PlannedRun&) override {}
+  void OnStarted(uint64_t, const std::string&) override {}
+  void OnStep(const engine::StepReport& report) override {
+    fmt::print("{}\n", ToJson(report));
+    std::fflush(stdout);
+  }
+};
+
+std::string SummaryToJson(const engine::SessionSummary& summary, const engine::PlannedRun& run) {
+  nlohmann::ordered_json json;
+  json["steps_done"] = summary.steps_done;
+  json["stopped"] = summary.stopped;
+  json["weights_hash"] = fmt::format("{:016x}", summary.weights_hash);
+  json["state_hash"] = fmt::format("{:016x}", summary.state_hash);
+  json["seconds"] = summary.seconds;
+  json["median_step_s"] = summary.median_step_s;
+  json["predicted_step_s"] = run.predicted.step_s;
+  json["bound_s"] = run.bound.seconds;
+  json["bound_resource"] = run.bound.resource;
+  json["nvme_bytes_read"] = summary.nvme_bytes_read;
+  json["nvme_bytes_written"] = summary.nvme_bytes_written;
+  json["peak_rss_bytes"] = summary.peak_rss_bytes;
+  json["elements"] = run.layout.num_shard_elements();
+  return json.dump();
+}
+
+std::string Duration(double seconds) {
+  return FormatDuration(std::chrono::duration<double>(seconds));
+}
+
+std::string Ratio(double a, double b) { return b > 0 ? fmt::format("{:.2f}", a / b) : "?"; }
+
+void PrintSummary(const Console& console, const engine::SessionSummary& summary,
+                  const engine::PlannedRun& run) {
+  const std::string& run_dir = run.config.train.run_dir;
+  fmt::print("\n{}\n", DescribeMemory(run, summary.peak_rss_bytes));
+  fmt::print("moved   {} read from nvme, {} written to it\n", FormatBytes(summary.nvme_bytes_read),
+             FormatBytes(summary.nvme_bytes_written));
+  if (summary.median_step_s > 0) {
+    fmt::print("step    {} median; {} predicted (x {}), bound {} (x {})\n",
+               Duration(summary.median_step_s), Duration(run.predicted.step_s),
+               Ratio(summary.median_step_s, run.predicted.step_s), Duration(run.bound.seconds),
+               Ratio(summary.median_step_s, run.bound.seconds));
+    fmt::print("loss    {:.4f} -> {:.4f} in {}\n", console.first_loss(), console.last_loss(),
+               Duration(summary.seconds));
+  }
+  fmt::print("hash    weights {:016x}, all state {:016x}\n", summary.weights_hash,
+             summary.state_hash);
+  fmt::print("\n{} after {} of {} steps; everything is in {}\n",
+             summary.stopped ? "stopped" : "done", summary.steps_done, run.config.train.steps,
+             run_dir);
+}
+
+void PrintWhatNext(const std::string& config, const engine::SessionSummary& summary,
+                   const engine::PlannedRun& run) {
+  const std::string& run_dir = run.config.train.run_dir;
+  if (summary.stopped) {
+    fmt::print("  go on:        strata train {} --resume\n", config);
+  } else {
+    fmt::print("  train longer: strata train {} --resume --set train.steps={}\n", config,
+               2 * run.config.train.steps);
+  }
+  fmt::print("  use it:       strata export {} --to DIR     (loads in Hugging Face transformers)\n",
+             run_dir);
+  fmt::print("  look inside:  {}/metrics.jsonl\n", run_dir);
+  if (run.config.train.trace_steps > 0) {
+    fmt::print("                {}/trace.json (open in https://ui.perfetto.dev)\n", run_dir);
+  }
+}
+
+engine::SessionOptions OptionsOf(const TrainArguments& arguments) {
+  using Start = engine::SessionOptions::Start;
+  Start start = arguments.resume      ? Start::kResume
+                : arguments.overwrite ? Start::kOverwrite
+                                      : Start::kNew;
+  return {.start = start, .measure = arguments.measure};
+}
+
+Result<engine::SessionSummary> RunSession(const engine::RunConfig& config,
+                                          const TrainArguments& arguments,
+                                          engine::SessionObserver& observer,
+                                          std::unique_ptr<engine::TrainingSession>& session) {
+  STRATA_ASSIGN_OR_RETURN(session,
+                          engine::TrainingSession::Start(config, OptionsOf(arguments), observer));
+  return session->Run(stop_requested);
+}
+
+}  // namespace
+
+int Train(const TrainArguments& arguments) {
+  Result<engine::RunConfig> config = engine::LoadRunConfig(arguments.config, arguments.sets);
+  if (!config.ok()) return Fail(config.status());
+  CatchSignals();
+  auto console = std::make_unique<Console>(config->train.log_every_steps);
+  JsonLines json;
+  engine::SessionObserver& observer =
+      arguments.json ? static_cast<engine::SessionObserver&>(json) : *console;
+  std::unique_ptr<engine::TrainingSession> session;
+  Result<engine::SessionSummary> summary = RunSession(*config, arguments, observer, session);
+  if (!summary.ok()) {
+    console.reset();  // ends its open line
+    return Fail(summary.status());
+  }
+  if (arguments.json) {
+    fmt::print("{}\n", SummaryToJson(*summary, session->planned()));
+  } else {
+    PrintSummary(*console, *summary, session->planned());
+    PrintWhatNext(arguments.config, *summary, session->planned());
+  }
+  return summary->stopped ? kExitInterrupted : kExitOk;
+}
+
+}  // namespace strata::tools

@@ -1,0 +1,56 @@
+// The subcommands of strata. Each returns the program's exit code.
+#pragma once
+
+#include <cstdint>
+#include <optional>
+#include <string>
+#include <vector>
+
+#include "aio/base/status.h"
+
+namespace strata::tools {
+
+inline constexpr int kExitOk = 0;
+inline constexpr int kExitFailed = 1;
+inline constexpr int kExitUsage = 2;
+inline constexpr int kExitInterrupted = 130;
+
+struct TrainArguments {
+  std::string config;
+  std::vector<std::string> sets;
+  bool resume = false;
+  bool overwrite = false;
+  bool measure = false;
+  bool json = false;
+};
+int Train(const TrainArguments& arguments);
+
+struct PlanArguments {
+  std::string config;
+  std::vector<std::string> sets;
+  bool json = false;
+};
+int Plan(const PlanArguments& arguments);
+
+struct ExportArguments {
+  std::string run;
+  std::string to;
+  std::string dtype;
+  std::optional<uint64_t> step;
+};
+int Export(const ExportArguments& arguments);
+
+struct DoctorArguments {
+  std::string config;
+  std::vector<std::string> sets;
+  std::string write;
+};
+// Measures the rates that plans are made with.
+int Doctor(const DoctorArguments& arguments);
+
+int PrintVersion();
+
+// "error: message" on stderr; kExitFailed.
+int Fail(const Status& status);
+
+}  // namespace strata::tools

@@ -1,0 +1,176 @@
+#include "tools/plan_text.h"
+
+#include <fmt/format.h>
+
+#include <nlohmann/json.hpp>
+#include <set>
+
+#include "aio/base/units.h"
+#include "tiering/block_store.h"
+#include "tools/human.h"
+#include "tools/table.h"
+
+namespace strata::tools {
+namespace {
+
+using engine::PlannedRun;
+using prefetch::Lane;
+using tiering::Tier;
+
+// Beside the budgets: the program, its libraries, threads' stacks and plan (DESIGN.md §10).
+constexpr uint64_t kProgramAllowanceBytes = 256ULL << 20;
+
+std::string Duration(double seconds) {
+  return FormatDuration(std::chrono::duration<double>(seconds));
+}
+
+std::string Percent(double fraction) { return fmt::format("{:.0f} %", fraction * 100); }
+
+std::string DescribeModel(const PlannedRun& run) {
+  const engine::LlamaConfig& llama = run.config.model.llama;
+  const engine::TrainConfig& train = run.config.train;
+  std::string ranks = train.world_size > 1 ? fmt::format(" x {} ranks", train.world_size) : "";
+  std::string text = fmt::format("model   {} parameters: {} layers, hidden {}, vocabulary {}; {}\n",
+                                 FormatCount(static_cast<double>(engine::NumParameters(llama))),
+                                 llama.num_hidden_layers, llama.hidden_size, llama.vocab_size,
+                                 DTypeName(run.layout.options.precision));
+  text +=
+      fmt::format("batch   {} sequences of {} tokens = {} micro x {} accumulation{}\n",
+                  train.train_batch_size, run.config.data.seq_len,
+                  train.train_micro_batch_size_per_gpu, train.gradient_accumulation_steps, ranks);
+  uint64_t state = TrainingStateBytes(run);
+  uint64_t budgets =
+      (run.plan.budgets.device_bytes + run.plan.budgets.host_bytes + run.staging_bytes) *
+      train.world_size;
+  text +=
+      fmt::format("state   {} of weights, gradients and optimizer: {:.1f} x device + host\n",
+                  FormatBytes(state), static_cast<double>(state) / static_cast<double>(budgets));
+  text +=
+      fmt::format("homes   weights: {}, optimizer: {}\n", TierName(run.layout.options.weights_home),
+                  TierName(run.layout.options.optimizer_home));
+  return text;
+}
+
+std::string DescribeStore(const PlannedRun& run) {
+  std::string where;
+  for (const std::string& directory : run.store_directories) {
+    where += (where.empty() ? "" : ", ") + directory;
+  }
+  return fmt::format("nvme    {} in {} ({} versions of {} of state)\n",
+                     FormatBytes(StoreBytes(run)), where, run.num_generations,
+                     FormatBytes(run.layout.size_bytes()));
+}
+
+std::string PerParameter(uint64_t bytes, const PlannedRun& run) {
+  double elements = static_cast<double>(run.layout.num_shard_elements());
+  return fmt::format("{:.2f}", static_cast<double>(bytes) / elements);
+}
+
+std::string DescribeTraffic(const PlannedRun& run) {
+  prefetch::Traffic traffic = prefetch::TrafficOf(run.plan);
+  Table table(
+      {{"bytes per step", Align::kLeft}, {"read", Align::kRight}, {"written", Align::kRight}});
+  std::set<std::string> purposes;
+  for (const auto& [purpose, bytes] : traffic.nvme_read_by_purpose) purposes.insert(purpose);
+  for (const auto& [purpose, bytes] : traffic.nvme_written_by_purpose) purposes.insert(purpose);
+  for (const std::string& purpose : purposes) {
+    table.AddRow({"nvme " + purpose, FormatBytes(traffic.nvme_read_by_purpose[purpose]),
+                  FormatBytes(traffic.nvme_written_by_purpose[purpose])});
+  }
+  auto lane = [&](Lane l) { return traffic.bytes_by_lane[static_cast<size_t>(l)]; };
+  table.AddRow({"nvme", FormatBytes(lane(Lane::kNvmeRead)), FormatBytes(lane(Lane::kNvmeWrite))});
+  table.AddRow({"nvme per parameter", PerParameter(lane(Lane::kNvmeRead), run),
+                PerParameter(lane(Lane::kNvmeWrite), run)});
+  table.AddRow({"device (in, out)", FormatBytes(lane(Lane::kH2d)), FormatBytes(lane(Lane::kD2h))});
+  return table.ToString();
+}
+
+std::string DescribeTime(const PlannedRun& run) {
+  const engine::TrainConfig& train = run.config.train;
+  double tokens = static_cast<double>(train.train_batch_size * run.config.data.seq_len);
+  std::string text =
+      fmt::format("step    {} predicted ({} tokens/s); bound {} by {}; prefetch {} ops ahead\n",
+                  Duration(run.predicted.step_s), FormatCount(tokens / run.predicted.step_s),
+                  Duration(run.bound.seconds), run.bound.resource, run.plan.prefetch_ops);
+  for (const auto& [resource, seconds] : run.bound.seconds_by_resource) {
+    if (seconds <= 0) continue;
+    text += fmt::format("        {:8} {:>10} {:>6} of the step\n", resource, Duration(seconds),
+                        Percent(seconds / run.predicted.step_s));
+  }
+  return text;
+}
+
+}  // namespace
+
+uint64_t TrainingStateBytes(const PlannedRun& run) {
+  uint64_t gradient = SizeOf(run.layout.options.precision);
+  return (run.layout.size_bytes() + run.layout.num_shard_elements() * gradient) *
+         run.config.train.world_size;
+}
+
+uint64_t StoreBytes(const PlannedRun& run) {
+  return tiering::StoreCapacityBytes(run.store_blocks, run.num_generations);
+}
+
+std::string DescribeMemory(const PlannedRun& run, std::optional<uint64_t> peak_rss_bytes) {
+  Table table({{"memory", Align::kLeft}, {"device", Align::kRight}, {"host", Align::kRight}});
+  std::set<std::string> purposes;
+  for (const auto& by_purpose : run.plan.peak_by_purpose) {
+    for (const auto& [purpose, bytes] : by_purpose) purposes.insert(purpose);
+  }
+  const auto& device = run.plan.peak_by_purpose[static_cast<size_t>(Tier::kDevice)];
+  const auto& host = run.plan.peak_by_purpose[static_cast<size_t>(Tier::kHost)];
+  auto cell = [](const auto& by_purpose, const std::string& purpose) {
+    auto it = by_purpose.find(purpose);
+    return it == by_purpose.end() ? std::string("-") : FormatBytes(it->second);
+  };
+  for (const std::string& purpose : purposes) {
+    table.AddRow({purpose, cell(device, purpose), cell(host, purpose)});
+  }
+  if (run.staging_bytes > 0) {
+    table.AddRow({"checkpoint staging", "-", FormatBytes(run.staging_bytes)});
+  }
+  table.AddRow({"planned peak", FormatBytes(run.plan.peak_device_bytes),
+                FormatBytes(run.plan.peak_host_bytes + run.staging_bytes)});
+  table.SetTotals({"budget", FormatBytes(run.config.memory.device_bytes),
+                   FormatBytes(run.config.memory.host_bytes)});
+  std::string text = table.ToString();
+  uint64_t limit =
+      run.config.memory.device_bytes + run.config.memory.host_bytes + kProgramAllowanceBytes;
+  if (peak_rss_bytes.has_value()) {
+    text += fmt::format("measured peak of the process: {} (limit {}: budgets + {})\n",
+                        FormatBytes(*peak_rss_bytes), FormatBytes(limit),
+                        FormatBytes(kProgramAllowanceBytes));
+  }
+  return text;
+}
+
+std::string DescribePlan(const PlannedRun& run) {
+  return DescribeModel(run) + DescribeStore(run) + DescribeTime(run) + "\n" +
+         DescribeMemory(run, {}) + "\n" + DescribeTraffic(run);
+}
+
+std::string PlanToJson(const PlannedRun& run) {
+  prefetch::Traffic traffic = prefetch::TrafficOf(run.plan);
+  nlohmann::ordered_json json;
+  json["parameters"] = engine::NumParameters(run.config.model.llama);
+  json["training_state_bytes"] = TrainingStateBytes(run);
+  json["store_bytes"] = StoreBytes(run);
+  json["num_nodes"] = run.plan.nodes.size();
+  json["prefetch_ops"] = run.plan.prefetch_ops;
+  json["predicted_step_s"] = run.predicted.step_s;
+  json["bound_s"] = run.bound.seconds;
+  json["bound_resource"] = run.bound.resource;
+  json["bound_s_by_resource"] = run.bound.seconds_by_resource;
+  json["peak_device_bytes"] = run.plan.peak_device_bytes;
+  json["peak_host_bytes"] = run.plan.peak_host_bytes + run.staging_bytes;
+  json["peak_device_bytes_by_purpose"] =
+      run.plan.peak_by_purpose[static_cast<size_t>(Tier::kDevice)];
+  json["peak_host_bytes_by_purpose"] = run.plan.peak_by_purpose[static_cast<size_t>(Tier::kHost)];
+  for (size_t lane = 0; lane < prefetch::kNumLanes; ++lane) {
+    json["bytes_by_lane"][std::string(LaneName(Lane(lane)))] = traffic.bytes_by_lane[lane];
+  }
+  return json.dump();
+}
+
+}  // namespace strata::tools

@@ -1,0 +1,101 @@
+// The command line: flags to structs, then commands.h.
+#include <CLI/CLI.hpp>
+#include <functional>
+#include <string>
+
+#include "tools/commands.h"
+
+namespace strata::tools {
+namespace {
+
+constexpr const char* kAbout =
+    "Strata trains models that do not fit in GPU memory, by keeping every byte of training state\n"
+    "where it is cheapest (device, host memory, NVMe) and moving it just in time.";
+
+constexpr const char* kSetHelp = "override a key of the configuration, as in train.steps=20";
+
+template <typename Arguments>
+void AddConfigOptions(CLI::App* command, Arguments* arguments) {
+  command->add_option("config", arguments->config, "the run's TOML file")
+      ->required()
+      ->type_name("CONFIG.toml");
+  command->add_option("--set", arguments->sets, kSetHelp)->type_name("A.B=C")->take_all();
+}
+
+struct CommandLine {
+  TrainArguments train;
+  PlanArguments plan;
+  ExportArguments export_run;
+  DoctorArguments doctor;
+  std::function<int()> chosen;
+};
+
+void AddTrain(CLI::App& app, CommandLine& line) {
+  CLI::App* command = app.add_subcommand("train", "train a model");
+  AddConfigOptions(command, &line.train);
+  CLI::Option* resume = command->add_flag("--resume", line.train.resume,
+                                          "go on from the newest committed state, if there is one");
+  command
+      ->add_flag("--overwrite", line.train.overwrite, "remove the run that stands in run_dir first")
+      ->excludes(resume);
+  command->add_flag("--measure", line.train.measure,
+                    "measure this machine's rates first, and plan with them");
+  command->add_flag("--json", line.train.json, "one JSON object per step, and one at the end");
+  command->callback([&line] { line.chosen = [&line] { return Train(line.train); }; });
+}
+
+void AddPlan(CLI::App& app, CommandLine& line) {
+  CLI::App* command =
+      app.add_subcommand("plan", "memory, traffic and step time of a run, without moving a byte");
+  AddConfigOptions(command, &line.plan);
+  command->add_flag("--json", line.plan.json, "print JSON");
+  command->callback([&line] { line.chosen = [&line] { return Plan(line.plan); }; });
+}
+
+void AddExport(CLI::App& app, CommandLine& line) {
+  CLI::App* command = app.add_subcommand("export", "write a run's weights for Hugging Face");
+  command->add_option("run", line.export_run.run, "the run's directory")
+      ->required()
+      ->type_name("RUN");
+  command->add_option("--to", line.export_run.to, "the directory to make")
+      ->required()
+      ->type_name("DIR");
+  command->add_option("--dtype", line.export_run.dtype, "fp32 (the masters) or bf16")
+      ->check(CLI::IsMember({"fp32", "bf16"}));
+  command->add_option("--step", line.export_run.step, "a kept checkpoint instead of the newest");
+  command->callback([&line] { line.chosen = [&line] { return Export(line.export_run); }; });
+}
+
+void AddDoctor(CLI::App& app, CommandLine& line) {
+  CLI::App* command = app.add_subcommand(
+      "doctor", "measure this machine as a run would use it; prints a [hardware] section");
+  AddConfigOptions(command, &line.doctor);
+  command->add_option("--write", line.doctor.write, "also write the section to this file")
+      ->type_name("FILE");
+  command->callback([&line] { line.chosen = [&line] { return Doctor(line.doctor); }; });
+}
+
+int Main(int argc, char** argv) {
+  CLI::App app(kAbout, "strata");
+  app.require_subcommand(1);
+  CommandLine line;
+  AddTrain(app, line);
+  AddPlan(app, line);
+  AddExport(app, line);
+  AddDoctor(app, line);
+  app.add_subcommand("version", "version, and what this program was built with")->callback([&line] {
+    line.chosen = PrintVersion;
+  });
+  try {
+    app.parse(argc, argv);
+  } catch (const CLI::ParseError& error) {
+    // CLI11's own exit codes (105, 109...) mean nothing to a script.
+    return app.exit(error) == 0 ? kExitOk : kExitUsage;
+  }
+  return line.chosen();
+}
+
+}  // namespace
+}  // namespace strata::tools
+
+int main(int argc, char** argv) { return strata::tools::Main(argc, argv); }
