@@ -1,18 +1,22 @@
+#include <array>
+#include <span>
 #include <utility>
 
 #include "aio/base/check.h"
-#include "aio/base/units.h"
 #include "engine/kernels/internal/cpu_kernels.h"
 
 namespace strata::engine {
 namespace {
 
-// Bounds the buffer that a product is rounded to bf16 from: 512 KiB per thread.
-constexpr size_t kMaxTileRows = 256;
-constexpr size_t kMaxTileCols = 512;
-// Smaller tiles than these waste time on packing (tests/bench/kernels_bench.cc).
-constexpr size_t kMinTileRows = 128;
-constexpr size_t kMinTileCols = 256;
+struct TileSize {
+  size_t rows, cols;
+};
+// From the fastest (tests/bench/engine/kernels_bench.cc: within a few percent of the whole product
+// at once) to the smallest that does not waste its time on packing.
+constexpr std::array<TileSize, 4> kTileSizes = {{{512, 512}, {256, 512}, {256, 256}, {128, 256}}};
+// Where the buffer that a product is rounded to bf16 from has to hold a tile: 512 KiB per thread.
+constexpr std::span kBufferedTileSizes = std::span(kTileSizes).subspan(1);
+constexpr size_t kBufferFloats = kBufferedTileSizes[0].rows * kBufferedTileSizes[0].cols;
 // What 2 to 16 threads can share evenly enough.
 constexpr size_t kEnoughTiles = 16;
 
@@ -21,17 +25,14 @@ struct Tiling {
   size_t count() const { return rows.count() * cols.count(); }
 };
 
-// Equal tiles, no larger than asked, their sizes multiples of what oneDNN's inner loops take.
-Cuts CutEvenly(size_t total, size_t max_piece) {
-  constexpr size_t kMultiple = 16;
-  return {total, RoundUp(CeilDiv(total, CeilDiv(total, max_piece)), kMultiple)};
-}
-
 // By shape alone. Never along the depth: a sum is one thread's.
-Tiling ChooseTiling(size_t rows, size_t cols) {
-  Tiling tiling{CutEvenly(rows, kMaxTileRows), CutEvenly(cols, kMaxTileCols)};
-  if (tiling.count() < kEnoughTiles) tiling.cols = CutEvenly(cols, kMinTileCols);
-  if (tiling.count() < kEnoughTiles) tiling.rows = CutEvenly(rows, kMinTileRows);
+Tiling ChooseTiling(size_t rows, size_t cols, std::span<const TileSize> sizes) {
+  Tiling tiling;
+  for (const TileSize& size : sizes) {
+    // The last tiles may be small: equal ones of odd sizes cost oneDNN more.
+    tiling = {{rows, size.rows}, {cols, size.cols}};
+    if (tiling.count() >= kEnoughTiles) break;
+  }
   return tiling;
 }
 
@@ -63,10 +64,11 @@ Status CpuKernels::MatMul(const Stream&, const Matrix& a_matrix, Transpose trans
   const Operand a{a_matrix, transpose_a}, b{b_matrix, transpose_b};
   CheckShapes(a, b, out, output);
   if (out.rows == 0 || out.cols == 0) return OkStatus();
-  const Tiling tiling = ChooseTiling(out.rows, out.cols);
   // A product that is rounded to bf16 goes through a buffer, so that the cast is ours.
   const bool rounds = out.dtype != DType::kF32;
-  if (rounds) ReserveTileBuffers(kMaxTileRows * kMaxTileCols);
+  if (rounds) ReserveTileBuffers(kBufferFloats);
+  const Tiling tiling = rounds ? ChooseTiling(out.rows, out.cols, kBufferedTileSizes)
+                               : ChooseTiling(out.rows, out.cols, kTileSizes);
   const size_t stride_out = rounds ? tiling.cols.piece : out.stride;
   STRATA_ASSIGN_OR_RETURN(
       const TileProducts products,

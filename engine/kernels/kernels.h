@@ -61,11 +61,11 @@ class Kernels {
                         Output output) = 0;
 
   // y = x / sqrt(mean(x^2) + eps) * weight, row by row (Zhang & Sennrich 2019). x and y have one
-  // dtype, weight [cols] too. Statistics in fp32.
+  // dtype, weight [cols] too. Statistics in fp32; rounded once, at the end.
   virtual Status RmsNormForward(const Stream& stream, const Matrix& x, const std::byte* weight,
                                 float eps, const Matrix& y) = 0;
   // dx += d(loss)/dx for the dy given; weight_gradient (fp32 [cols]) += . The row order of the sum
-  // into weight_gradient is fixed.
+  // into weight_gradient is fixed. dx is fp32 or of x's dtype.
   virtual Status RmsNormBackward(const Stream& stream, const Matrix& x, const std::byte* weight,
                                  float eps, const Matrix& dy, const Matrix& dx,
                                  float* weight_gradient) = 0;
@@ -79,7 +79,9 @@ class Kernels {
                       int direction) = 0;
 
   // Softmax attention without seq x seq in memory: tiles of keys with a running maximum (Dao et
-  // al. 2022). log_sum_exp: fp32 [num_heads, rows], what the backward needs.
+  // al. 2022). log_sum_exp: fp32 [num_heads, rows], what the backward needs. In bf16,
+  // probabilities and the gradients of scores are rounded to bf16 before they enter a product; all
+  // sums are fp32. The workspace is aligned to 64 bytes; nothing in it need survive a call.
   virtual size_t AttentionWorkspaceBytes(const AttentionShape& shape, DType dtype) const = 0;
   virtual Status AttentionForward(const Stream& stream, const AttentionShape& shape,
                                   const Matrix& q, const Matrix& k, const Matrix& v,

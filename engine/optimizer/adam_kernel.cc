@@ -8,7 +8,7 @@ namespace strata::engine::STRATA_ISA {
 namespace {
 
 // kWeight: whether the master's bf16 copy is written, too. Everything an element needs is loaded
-// and stored once: the pass is bound by memory (tests/bench/adam_bench.cc).
+// and stored once: the pass is bound by memory (tests/bench/engine/adam_bench.cc).
 template <typename Gradient, bool kL2, bool kWeight>
 void StepSlice(AdamScalars s, float* __restrict master, float* __restrict m, float* __restrict v,
                const Gradient* __restrict gradient, Bf16* __restrict weight, uint64_t n) {

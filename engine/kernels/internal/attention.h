@@ -11,7 +11,7 @@
 namespace strata::engine {
 
 inline constexpr size_t kQueriesPerTile = 128;
-inline constexpr size_t kKeysPerTile = 256;
+inline constexpr size_t kKeysPerTile = 128;
 inline constexpr size_t kAlignmentBytes = 64;
 
 // Hands out parts of the workspace, or only counts what they need.

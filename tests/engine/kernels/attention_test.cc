@@ -100,7 +100,7 @@ class AttentionTest : public testing::TestWithParam<DType> {
   std::unique_ptr<Kernels> kernels_ = MakeCpuKernels(2);
 };
 
-// One token, sizes below, at and beyond the tiles (128 queries, 256 keys), grouped heads, odd head
+// One token, sizes below, at and beyond the tiles (128 x 128), grouped heads, odd head
 // sizes.
 constexpr std::array<AttentionShape, 6> kShapes = {{{2, 1, 2, 1, 4},
                                                     {1, 37, 4, 2, 10},

@@ -37,7 +37,8 @@ struct Tensor {
   }
   bool operator==(const Tensor& other) const {
     const auto same = [](const auto& a, const auto& b) {
-      return a.size() == b.size() && std::memcmp(a.data(), b.data(), a.size() * sizeof(a[0])) == 0;
+      return a.size() == b.size() &&
+             (a.empty() || std::memcmp(a.data(), b.data(), a.size() * sizeof(a[0])) == 0);
     };
     return same(master, other.master) && same(m, other.m) && same(v, other.v) &&
            same(weight, other.weight);
