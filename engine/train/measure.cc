@@ -6,6 +6,7 @@
 #include <algorithm>
 #include <array>
 #include <cstring>
+#include <filesystem>
 #include <functional>
 #include <set>
 #include <thread>
@@ -192,6 +193,16 @@ bool UsesNvme(const PlannedRun& run) {
   });
 }
 
+// The store's first directory; or, when that is one inside a run that is not there yet, the nearest
+// one above, which is on the same drive.
+std::string DriveOf(const PlannedRun& run) {
+  std::filesystem::path path = run.store_directories.front();
+  std::error_code ignored;
+  bool is_ours = path.native().starts_with(run.config.train.run_dir + "/");
+  while (is_ours && !std::filesystem::exists(path, ignored)) path = path.parent_path();
+  return path.string();
+}
+
 }  // namespace
 
 Result<Hardware> MeasureHardware(const PlannedRun& run, tiering::Device& device,
@@ -203,8 +214,7 @@ Result<Hardware> MeasureHardware(const PlannedRun& run, tiering::Device& device,
   STRATA_RETURN_IF_ERROR(MeasureChecksum(host, hardware));
   STRATA_RETURN_IF_ERROR(MeasureOps(run, device, host, hardware));
   if (UsesNvme(run)) {
-    STRATA_RETURN_IF_ERROR(
-        MeasureDrive(run.store_directories.front(), host.bytes(), engine, hardware));
+    STRATA_RETURN_IF_ERROR(MeasureDrive(DriveOf(run), host.bytes(), engine, hardware));
   }
   return hardware;
 }
