@@ -1,7 +1,9 @@
 #include <fmt/format.h>
 
+#include <algorithm>
 #include <array>
-#include <optional>
+#include <cmath>
+#include <vector>
 
 #include "aio/base/units.h"
 #include "prefetch/compile.h"
@@ -11,6 +13,9 @@ namespace strata::prefetch {
 namespace {
 
 constexpr std::array<uint32_t, 10> kDepths = {0, 1, 2, 3, 4, 6, 8, 12, 16, 24};
+// Simulated times closer than this are equal: the model is no better than that.
+constexpr double kSameTime = 0.02;
+constexpr double kSameBytes = 0.001;
 constexpr std::array<uint64_t, 5> kKeptSixteenths = {2, 4, 6, 8, 11};  // of host memory
 
 Status NameSmallest(const Trace& trace, const Budgets& budgets, const Status& failure) {
@@ -22,37 +27,72 @@ Status NameSmallest(const Trace& trace, const Budgets& budgets, const Status& fa
                                        FormatBytes(smallest->host_bytes)));
 }
 
-// Keeps the fastest of the plans it is shown.
+// What is wanted of a plan: first time, then few bytes written, which wear the drive, then few
+// read.
+struct Score {
+  double step_s = 0;
+  double nvme_bytes_written = 0;
+  double nvme_bytes_read = 0;
+};
+
+Score ScoreOf(const StepPlan& plan, const Hardware& hardware) {
+  Traffic traffic = TrafficOf(plan);
+  auto bytes = [&](Lane lane) {
+    return static_cast<double>(traffic.bytes_by_lane[static_cast<size_t>(lane)]);
+  };
+  return {.step_s = Simulate(plan, hardware).step_s,
+          .nvme_bytes_written = bytes(Lane::kNvmeWrite),
+          .nvme_bytes_read = bytes(Lane::kNvmeRead)};
+}
+
+// Of two plans that take about the same time.
+bool MovesLess(const Score& a, const Score& b) {
+  double written = a.nvme_bytes_written - b.nvme_bytes_written;
+  if (std::abs(written) > kSameBytes * b.nvme_bytes_written) return written < 0;
+  return a.nvme_bytes_read < b.nvme_bytes_read;
+}
+
+// Compiles and simulates what it is told to; remembers scores, not plans, which are large.
 class Contest {
  public:
   Contest(const Trace& trace, const Budgets& budgets, const Hardware& hardware)
       : trace_(trace), budgets_(budgets), hardware_(hardware) {}
 
   Status Try(uint32_t prefetch_ops, uint64_t kept_host_bytes) {
-    CompileOptions options{
-        .budgets = budgets_, .prefetch_ops = prefetch_ops, .kept_host_bytes = kept_host_bytes};
-    STRATA_ASSIGN_OR_RETURN(StepPlan plan, Compile(trace_, options));
-    double step_s = Simulate(plan, hardware_).step_s;
-    if (best_ && step_s >= best_step_s_) return OkStatus();
-    best_ = std::move(plan);
-    best_step_s_ = step_s;
-    best_options_ = options;
+    Entry entry{.options = {.budgets = budgets_,
+                            .prefetch_ops = prefetch_ops,
+                            .kept_host_bytes = kept_host_bytes}};
+    STRATA_ASSIGN_OR_RETURN(StepPlan plan, Compile(trace_, entry.options));
+    entry.score = ScoreOf(plan, hardware_);
+    entries_.push_back(entry);
     return OkStatus();
   }
 
-  const CompileOptions& best_options() const { return best_options_; }
-  bool BestReadsNvme() const {
-    return TrafficOf(*best_).bytes_by_lane[static_cast<size_t>(Lane::kNvmeRead)] > 0;
-  }
-  StepPlan TakeBest() && { return std::move(*best_); }
+  // The one that moves least of those that are about as fast as the fastest.
+  const CompileOptions& best_options() const { return Best().options; }
+  bool BestReadsNvme() const { return Best().score.nvme_bytes_read > 0; }
 
  private:
+  struct Entry {
+    CompileOptions options = {};
+    Score score = {};
+  };
+
+  const Entry& Best() const {
+    auto by_time = [](const Entry& a, const Entry& b) { return a.score.step_s < b.score.step_s; };
+    double fastest_s = std::ranges::min_element(entries_, by_time)->score.step_s;
+    const Entry* best = nullptr;
+    for (const Entry& entry : entries_) {
+      if (entry.score.step_s > fastest_s * (1 + kSameTime)) continue;
+      if (best == nullptr || MovesLess(entry.score, best->score)) best = &entry;
+    }
+    return *best;
+  }
+
   const Trace& trace_;
   const Budgets& budgets_;
   const Hardware& hardware_;
-  std::optional<StepPlan> best_;
-  CompileOptions best_options_;
-  double best_step_s_ = 0;
+  std::vector<Entry> entries_;
 };
 
 // One knob after the other: they hardly depend on each other.
@@ -71,7 +111,7 @@ Result<StepPlan> CompileBest(const Trace& trace, const Budgets& budgets, const H
   Contest contest(trace, budgets, hardware);
   Status status = TryAll(budgets.host_bytes, &contest);
   if (!status.ok()) return NameSmallest(trace, budgets, status);
-  return std::move(contest).TakeBest();
+  return Compile(trace, contest.best_options());
 }
 
 }  // namespace strata::prefetch

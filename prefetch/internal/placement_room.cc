@@ -10,6 +10,9 @@ namespace {
 // What moving a byte costs on each way, relative to the others.
 constexpr double kCopyWeight = 1;
 constexpr double kNvmeWeight = 4;
+// A block that is nowhere else must be written before it can go, and is read again: two transfers,
+// of which the write wears the drive.
+constexpr double kSpillWeight = 8 * kNvmeWeight;
 
 // By how much the same allocation may move between two plannings of a step.
 constexpr size_t kSlackOps = 4;
@@ -58,7 +61,7 @@ double Placement::MoveWeight(BlockId block, Tier tier) const {
   if (tier == Tier::kDevice)
     return IsCurrentOnNvme(block) ? kNvmeWeight + kCopyWeight : kNvmeWeight + 2 * kCopyWeight;
   if (IsCurrentOnNvme(block)) return kNvmeWeight;
-  return IsHome(Describe(block), Tier::kDevice) ? 2 * kCopyWeight : 2 * kNvmeWeight;
+  return IsHome(Describe(block), Tier::kDevice) ? 2 * kCopyWeight : kSpillWeight;
 }
 
 // A copy that ends the step where it started it need not be fetched in the next one. `since_op`
