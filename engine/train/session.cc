@@ -46,10 +46,10 @@ StepRunnerOptions RunnerOptions(const PlannedRun& run) {
   const OptimizerConfig& optimizer = run.config.optimizer;
   return {
       .adam = {.mode = optimizer.type == OptimizerType::kAdamW ? AdamMode::kAdamW : AdamMode::kAdam,
-               .beta1 = static_cast<float>(optimizer.betas[0]),
-               .beta2 = static_cast<float>(optimizer.betas[1]),
-               .eps = static_cast<float>(optimizer.eps),
-               .weight_decay = static_cast<float>(optimizer.weight_decay)},
+               .beta1 = optimizer.betas[0],
+               .beta2 = optimizer.betas[1],
+               .eps = optimizer.eps,
+               .weight_decay = optimizer.weight_decay},
       .decays_norms = !optimizer.no_decay_norms,
       .gradient_clipping = run.config.train.gradient_clipping,
       .train_batch_size = run.config.train.train_batch_size,
