@@ -33,7 +33,11 @@ class SelfCommunicator final : public Communicator {
 };
 
 // The first of these variables that is set, as a number.
-Result<std::optional<uint32_t>> FirstSet(std::span<const char* const> names) {
+struct Variable {
+  std::string name = {};
+  uint32_t value = 0;
+};
+Result<std::optional<Variable>> FirstSet(std::span<const char* const> names) {
   for (const char* name : names) {
     const char* text = std::getenv(name);
     if (text == nullptr || *text == '\0') continue;
@@ -44,9 +48,9 @@ Result<std::optional<uint32_t>> FirstSet(std::span<const char* const> names) {
       return InvalidArgument(
           fmt::format("environment variable {}='{}' is not a rank count; unset it", name, text));
     }
-    return std::optional<uint32_t>(number);
+    return std::optional<Variable>({name, number});
   }
-  return std::optional<uint32_t>();
+  return std::optional<Variable>();
 }
 
 constexpr std::array kRankNames = {"RANK", "OMPI_COMM_WORLD_RANK", "PMI_RANK", "SLURM_PROCID"};
@@ -60,9 +64,12 @@ std::unique_ptr<Communicator> MakeSelfCommunicator() {
 }
 
 Result<RankEnvironment> ReadRankEnvironment() {
-  STRATA_ASSIGN_OR_RETURN(std::optional<uint32_t> rank, FirstSet(kRankNames));
-  STRATA_ASSIGN_OR_RETURN(std::optional<uint32_t> size, FirstSet(kSizeNames));
-  RankEnvironment environment{.rank = rank.value_or(0), .world_size = size.value_or(1)};
+  STRATA_ASSIGN_OR_RETURN(std::optional<Variable> rank, FirstSet(kRankNames));
+  STRATA_ASSIGN_OR_RETURN(std::optional<Variable> size, FirstSet(kSizeNames));
+  RankEnvironment environment;
+  if (rank) environment.rank = rank->value;
+  if (size) environment.world_size = size->value;
+  if (size) environment.world_size_variable = size->name;
   if (environment.rank >= environment.world_size) {
     return InvalidArgument(
         fmt::format("the environment says rank {} of a world of {}; set RANK and WORLD_SIZE, or "
@@ -74,10 +81,10 @@ Result<RankEnvironment> ReadRankEnvironment() {
 
 Result<std::unique_ptr<Communicator>> MakeCommunicator(const RankEnvironment& environment) {
   if (environment.world_size != 1) {
-    return Unimplemented(
-        fmt::format("the environment asks for {} ranks, but this version trains on one; unset "
-                    "WORLD_SIZE, or plan the job with 'strata plan'",
-                    environment.world_size));
+    return Unimplemented(fmt::format(
+        "{}={} asks for {} ranks, but this version trains on one: unset it, or look at "
+        "the job with 'strata plan'",
+        environment.world_size_variable, environment.world_size, environment.world_size));
   }
   return MakeSelfCommunicator();
 }

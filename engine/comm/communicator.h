@@ -4,6 +4,7 @@
 #include <cstdint>
 #include <memory>
 #include <span>
+#include <string>
 
 #include "aio/base/status.h"
 
@@ -31,6 +32,7 @@ std::unique_ptr<Communicator> MakeSelfCommunicator();
 struct RankEnvironment {
   uint32_t rank = 0;
   uint32_t world_size = 1;
+  std::string world_size_variable = {};  // the one that was read, for messages
 };
 // kInvalidArgument naming the variable whose value is not a number or out of range.
 Result<RankEnvironment> ReadRankEnvironment();
