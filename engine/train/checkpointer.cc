@@ -2,6 +2,8 @@
 
 #include <fmt/format.h>
 
+#include <algorithm>
+#include <set>
 #include <vector>
 
 namespace strata::engine {
@@ -25,22 +27,39 @@ Status Checkpointer::Commit(const RunRecord& record, bool pin) {
   STRATA_ASSIGN_OR_RETURN(uint64_t generation, store_.Commit(ToJson(record), pin));
   committed_step_ = record.step;
   if (!pin) return OkStatus();
-  STRATA_RETURN_IF_ERROR(directory_.WriteCheckpoint(
-      record.step, fmt::format("{{\"step\":{},\"generation\":{},\"record\":{}}}\n", record.step,
-                               generation, ToJson(record))));
-  return ReleaseOld();
+  STRATA_RETURN_IF_ERROR(ShowCheckpoint(record, generation));
+  return Reconcile();
 }
 
-Status Checkpointer::ReleaseOld() {
+Status Checkpointer::ShowCheckpoint(const RunRecord& record, uint64_t generation) {
+  return directory_.WriteCheckpoint(
+      record.step, fmt::format("{{\"step\":{},\"generation\":{},\"record\":{}}}\n", record.step,
+                               generation, ToJson(record)));
+}
+
+// Returns the pinned generations that stay.
+Result<std::vector<tiering::Generation>> Checkpointer::ReleaseOld() {
   std::vector<tiering::Generation> pinned;
   for (const tiering::Generation& generation : store_.generations()) {
     if (generation.pinned) pinned.push_back(generation);
   }
-  for (size_t i = 0; i + config_.keep_last < pinned.size(); ++i) {
-    STRATA_ASSIGN_OR_RETURN(RunRecord old, ParseRunRecord(pinned[i].metadata));
+  size_t num_old = pinned.size() - std::min<size_t>(pinned.size(), config_.keep_last);
+  for (size_t i = 0; i < num_old; ++i) {
     STRATA_RETURN_IF_ERROR(store_.Release(pinned[i].number));
-    STRATA_RETURN_IF_ERROR(directory_.RemoveCheckpoint(old.step));
   }
+  pinned.erase(pinned.begin(), pinned.begin() + static_cast<ptrdiff_t>(num_old));
+  return pinned;
+}
+
+Status Checkpointer::Reconcile() {
+  STRATA_ASSIGN_OR_RETURN(std::vector<tiering::Generation> kept, ReleaseOld());
+  STRATA_ASSIGN_OR_RETURN(std::set<uint64_t> shown, directory_.CheckpointSteps());
+  for (const tiering::Generation& generation : kept) {
+    STRATA_ASSIGN_OR_RETURN(RunRecord record, ParseRunRecord(generation.metadata));
+    if (shown.erase(record.step) > 0) continue;
+    STRATA_RETURN_IF_ERROR(ShowCheckpoint(record, generation.number));
+  }
+  for (uint64_t stale : shown) STRATA_RETURN_IF_ERROR(directory_.RemoveCheckpoint(stale));
   return OkStatus();
 }
 

@@ -4,6 +4,7 @@
 #include <cstdint>
 #include <optional>
 #include <string>
+#include <vector>
 
 #include "aio/base/status.h"
 #include "engine/config/run_config.h"
@@ -17,11 +18,14 @@ namespace strata::engine {
 // Thread-compatible; between steps only. The parts outlive it.
 class Checkpointer {
  public:
-  Checkpointer(const CheckpointConfig& config, uint64_t total_steps, bool commits_every_step,
-               const RunDirectory& directory, tiering::BlockStore& store, StateAccess& state)
-      : config_(config),
-        total_steps_(total_steps),
+  // `committed_step`: the step whose state the store's newest generation holds, if any.
+  Checkpointer(const RunConfig& config, bool commits_every_step,
+               std::optional<uint64_t> committed_step, const RunDirectory& directory,
+               tiering::BlockStore& store, StateAccess& state)
+      : config_(config.checkpoint),
+        total_steps_(config.train.steps),
         commits_every_step_(commits_every_step),
+        committed_step_(committed_step),
         directory_(directory),
         store_(store),
         state_(state) {}
@@ -32,18 +36,23 @@ class Checkpointer {
   enum class Force : uint8_t { kNo, kYes };
   Status AfterStep(const RunRecord& record, Force force);
 
+  // Brings pins and checkpoints/ to what keep_last says, whatever a kill left half done: before the
+  // first step of a resumed run.
+  Status Reconcile();
+
  private:
   bool IsCheckpoint(uint64_t step) const;
   Status Commit(const RunRecord& record, bool pin);
-  Status ReleaseOld();
+  Result<std::vector<tiering::Generation>> ReleaseOld();
+  Status ShowCheckpoint(const RunRecord& record, uint64_t generation);
 
   CheckpointConfig config_;
   uint64_t total_steps_;
   bool commits_every_step_;
+  std::optional<uint64_t> committed_step_;
   const RunDirectory& directory_;
   tiering::BlockStore& store_;
   StateAccess& state_;
-  std::optional<uint64_t> committed_step_;
 };
 
 }  // namespace strata::engine

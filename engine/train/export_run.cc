@@ -146,7 +146,7 @@ uint64_t LargestBlock(const StateLayout& layout) {
   return RoundUp(largest, aio::BufferPool::kAlignmentBytes);
 }
 
-// The unit that a tensor belongs to, by the tensor's address in the layout's own specs.
+// The unit that a tensor belongs to. Names are unique.
 uint32_t UnitOf(const StateLayout& layout, const TensorSpec& tensor) {
   for (uint32_t unit = 0; unit < layout.unit_specs.size(); ++unit) {
     for (const TensorSpec& candidate : layout.unit_specs[unit].tensors) {

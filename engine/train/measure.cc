@@ -8,6 +8,7 @@
 #include <cstring>
 #include <filesystem>
 #include <functional>
+#include <map>
 #include <set>
 #include <thread>
 #include <vector>
@@ -50,6 +51,11 @@ Result<double> MedianSeconds(const std::function<void()>& before,
 bool IsTiny(const prefetch::TraceOp& op) {
   static const std::set<std::string> kTiny = {"batch", "clip", "report"};
   return kTiny.contains(op.kind);
+}
+
+// Collectives need the other ranks.
+bool IsMeasurable(const prefetch::TraceOp& op) {
+  return !IsTiny(op) && op.lane != prefetch::Lane::kComm;
 }
 
 class OpMeter {
@@ -144,7 +150,7 @@ Status MeasureOps(const PlannedRun& run, tiering::Device& device, const tiering:
   // Of each kind the op with the most work: a first or last one may be a rest.
   std::map<std::string, size_t> largest;
   for (size_t i = 0; i < ops.size(); ++i) {
-    if (IsTiny(ops[i])) continue;
+    if (!IsMeasurable(ops[i])) continue;
     auto [it, is_new] = largest.try_emplace(ops[i].kind, i);
     if (!is_new && ops[i].work > ops[it->second].work) it->second = i;
   }
@@ -193,14 +199,30 @@ bool UsesNvme(const PlannedRun& run) {
   });
 }
 
-// The store's first directory; or, when that is one inside a run that is not there yet, the nearest
-// one above, which is on the same drive.
-std::string DriveOf(const PlannedRun& run) {
-  std::filesystem::path path = run.store_directories.front();
+// `directory`; or, when that is one inside a run that is not there yet, the nearest one above,
+// which is on the same drive.
+std::string DriveOf(const PlannedRun& run, const std::string& directory) {
+  std::filesystem::path path = directory;
   std::error_code ignored;
-  bool is_ours = path.native().starts_with(run.config.train.run_dir + "/");
+  bool is_ours = directory.starts_with(run.config.train.run_dir + "/");
   while (is_ours && !std::filesystem::exists(path, ignored)) path = path.parent_path();
   return path.string();
+}
+
+// A striped store has the sum of its drives, each measured alone.
+Status MeasureDrives(const PlannedRun& run, std::span<std::byte> memory, aio::IoEngine& engine,
+                     Hardware& hardware) {
+  Hardware sum = hardware;
+  sum.nvme_read_bytes_per_s = sum.nvme_write_bytes_per_s = sum.nvme_mixed_bytes_per_s = 0;
+  for (const std::string& directory : run.store_directories) {
+    Hardware one;
+    STRATA_RETURN_IF_ERROR(MeasureDrive(DriveOf(run, directory), memory, engine, one));
+    sum.nvme_read_bytes_per_s += one.nvme_read_bytes_per_s;
+    sum.nvme_write_bytes_per_s += one.nvme_write_bytes_per_s;
+    sum.nvme_mixed_bytes_per_s += one.nvme_mixed_bytes_per_s;
+  }
+  hardware = sum;
+  return OkStatus();
 }
 
 }  // namespace
@@ -214,8 +236,9 @@ Result<Hardware> MeasureHardware(const PlannedRun& run, tiering::Device& device,
   STRATA_RETURN_IF_ERROR(MeasureChecksum(host, hardware));
   STRATA_RETURN_IF_ERROR(MeasureOps(run, device, host, hardware));
   if (UsesNvme(run)) {
-    STRATA_RETURN_IF_ERROR(MeasureDrive(DriveOf(run), host.bytes(), engine, hardware));
+    STRATA_RETURN_IF_ERROR(MeasureDrives(run, host.bytes(), engine, hardware));
   }
+  AccountForVerify(run.config, hardware);
   return hardware;
 }
 

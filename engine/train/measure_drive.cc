@@ -3,6 +3,7 @@
 
 #include <algorithm>
 #include <array>
+#include <cerrno>
 #include <deque>
 #include <vector>
 
@@ -25,9 +26,10 @@ class TemporaryFile {
   static Result<TemporaryFile> Create(const std::string& directory, uint64_t size_bytes) {
     std::string path = fmt::format("{}/strata-measure-{}", directory, getpid());
     Result<aio::File> file = aio::File::Open(
-        path, {.access = aio::FileAccess::kReadWrite, .create = aio::FileCreate::kCreateOrOpen});
+        path, {.access = aio::FileAccess::kReadWrite, .create = aio::FileCreate::kCreateNew});
     if (!file.ok()) return file.status();
-    unlink(path.c_str());  // lives on until closed, whatever happens to us
+    // Lives on until closed, whatever happens to us.
+    if (unlink(path.c_str()) != 0) return ErrnoStatus(errno, "unlink " + path);
     STRATA_RETURN_IF_ERROR(file->Preallocate(size_bytes));
     return TemporaryFile(std::move(file).value());
   }

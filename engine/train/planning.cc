@@ -101,11 +101,9 @@ void PlanStore(PlannedRun& run) {
                                 .size_bytes = block.size_bytes,
                                 .durability = tiering::Durability::kScratch});
   }
-  // The kept checkpoints and the state being written. When every step commits, the newest state is
-  // a generation besides; when not, the newest checkpoint is the one to go back to.
-  uint64_t kept = run.config.checkpoint.keep_last;
-  run.num_generations =
-      static_cast<uint32_t>(run.commits_every_step ? kept + 2 : std::max<uint64_t>(kept, 1) + 1);
+  // The kept checkpoints, the newest committed state (one of them, or a later one), and the state
+  // being written.
+  run.num_generations = static_cast<uint32_t>(run.config.checkpoint.keep_last + 2);
 }
 
 }  // namespace
@@ -114,7 +112,6 @@ std::vector<std::string> StoreDirectoriesOf(const RunConfig& config) {
   std::vector<std::string> directories;
   for (const OffloadConfig* offload :
        {&config.zero.offload_param, &config.zero.offload_optimizer}) {
-    if (offload->device != OffloadDevice::kNvme) continue;
     for (const std::string& path : offload->nvme_paths) {
       if (std::find(directories.begin(), directories.end(), path) == directories.end()) {
         directories.push_back(path);
@@ -134,6 +131,11 @@ aio::IoEngineOptions IoEngineOptionsOf(const RunConfig& config, std::span<std::b
           .single_submit = aio.single_submit,
           .overlap_events = aio.overlap_events,
           .registered_memory = memory};
+}
+
+void AccountForVerify(const RunConfig& config, prefetch::Hardware& hardware) {
+  // Only writes are hashed then: half the bytes.
+  if (config.aio.verify == tiering::Verify::kOff) hardware.checksum_bytes_per_s *= 2;
 }
 
 prefetch::Hardware HardwareOf(const RunConfig& config) {

@@ -44,7 +44,8 @@ struct PlannedRun {
   bool commits_every_step = false;
 };
 
-// Where a run's blocks are: its nvme paths, or RUN_DIR/store when nothing is at home on nvme.
+// Where a run's blocks are: its nvme paths (also when all state is at home in memory: then only
+// checkpoints go there), or RUN_DIR/store when there are none.
 std::vector<std::string> StoreDirectoriesOf(const RunConfig& config);
 
 // [aio], for an engine that works on `memory`.
@@ -52,6 +53,8 @@ aio::IoEngineOptions IoEngineOptionsOf(const RunConfig& config, std::span<std::b
 
 // The rates of [hardware], or the defaults.
 prefetch::Hardware HardwareOf(const RunConfig& config);
+// Reads are not hashed with [aio] verify = "off".
+void AccountForVerify(const RunConfig& config, prefetch::Hardware& hardware);
 
 // Moves no bytes and reads no weights. kResourceExhausted when the step does not fit its budgets:
 // with the smallest budgets that would, and what else to change.

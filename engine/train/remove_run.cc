@@ -4,12 +4,20 @@
 
 namespace strata::engine {
 
+using tiering::BlockStore;
+
 Status RemoveRun(const RunConfig& config) {
   const std::string& path = config.train.run_dir;
   if (!RunDirectory::HoldsRun(path)) return OkStatus();
   STRATA_ASSIGN_OR_RETURN(RunDirectory directory, RunDirectory::Open(path));
+  // Where the run says that its blocks are, and where it would be looked for now.
+  Result<RunConfig> saved = LoadRunConfig(directory.ConfigPath());
+  if (saved.ok()) {
+    STRATA_RETURN_IF_ERROR(
+        BlockStore::Remove(StoreDirectoriesOf(*saved), directory.run_id(), /*rank=*/0));
+  }
   STRATA_RETURN_IF_ERROR(
-      tiering::BlockStore::Remove(StoreDirectoriesOf(config), directory.run_id(), /*rank=*/0));
+      BlockStore::Remove(StoreDirectoriesOf(config), directory.run_id(), /*rank=*/0));
   return directory.RemoveFiles();
 }
 

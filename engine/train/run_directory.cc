@@ -4,6 +4,7 @@
 #include <fmt/format.h>
 #include <unistd.h>
 
+#include <algorithm>
 #include <cctype>
 #include <cerrno>
 #include <charconv>
@@ -72,13 +73,16 @@ bool RunDirectory::HoldsRun(const std::string& path) {
   return fs::exists(IdPath(path), ignored);
 }
 
+Status RunDirectory::CheckFree(const std::string& path) {
+  if (!HoldsRun(path)) return OkStatus();
+  return Status(Code::kAlreadyExists,
+                fmt::format("{} holds a run already: continue it with --resume, replace it with "
+                            "--overwrite, or choose another [train] run_dir",
+                            path));
+}
+
 Result<RunDirectory> RunDirectory::Create(const std::string& path) {
-  if (HoldsRun(path)) {
-    return Status(Code::kAlreadyExists,
-                  fmt::format("{} holds a run already: continue it with --resume, replace it with "
-                              "--overwrite, or choose another [train] run_dir",
-                              path));
-  }
+  STRATA_RETURN_IF_ERROR(CheckFree(path));
   STRATA_RETURN_IF_ERROR(MakeDirectory(path));
   RunDirectory directory(path, NewRunId(path));
   STRATA_RETURN_IF_ERROR(aio::WriteFileAtomically(IdPath(path), directory.run_id_));
@@ -93,8 +97,13 @@ Result<RunDirectory> RunDirectory::Open(const std::string& path) {
   return RunDirectory(path, std::move(id));
 }
 
+bool RunDirectory::HasConfig() const {
+  std::error_code ignored;
+  return fs::exists(ConfigPath(), ignored);
+}
+
 Status RunDirectory::WriteConfig(std::string_view toml) const {
-  return aio::WriteFileAtomically(path_ + "/config.toml", toml);
+  return aio::WriteFileAtomically(ConfigPath(), toml);
 }
 
 Status RunDirectory::WritePlan(std::string_view json) const {
@@ -141,6 +150,24 @@ Status RunDirectory::WriteCheckpoint(uint64_t step, std::string_view json) const
 
 Status RunDirectory::RemoveCheckpoint(uint64_t step) const {
   return RemoveAll(CheckpointPath(step));
+}
+
+Result<std::set<uint64_t>> RunDirectory::CheckpointSteps() const {
+  std::set<uint64_t> steps;
+  std::error_code error;
+  fs::directory_iterator entries(path_ + "/checkpoints", error);
+  if (error == std::errc::no_such_file_or_directory) return steps;
+  if (error) return ErrnoStatus(error.value(), "list " + path_ + "/checkpoints");
+  constexpr std::string_view kPrefix = "step-";
+  for (const fs::directory_entry& entry : entries) {
+    std::string name = entry.path().filename().string();
+    uint64_t step = 0;
+    if (!name.starts_with(kPrefix)) continue;
+    const char* end = name.data() + name.size();
+    auto [stop, parse_error] = std::from_chars(name.data() + kPrefix.size(), end, step);
+    if (parse_error == std::errc() && stop == end) steps.insert(step);
+  }
+  return steps;
 }
 
 Status RunDirectory::RemoveFiles() const {

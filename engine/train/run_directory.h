@@ -2,6 +2,7 @@
 #pragma once
 
 #include <cstdint>
+#include <set>
 #include <string>
 #include <string_view>
 
@@ -17,11 +18,16 @@ class RunDirectory {
   // kNotFound when there is no run in it.
   static Result<RunDirectory> Open(const std::string& path);
   static bool HoldsRun(const std::string& path);
+  // kAlreadyExists, with what to do, when the directory holds a run.
+  static Status CheckFree(const std::string& path);
 
   const std::string& path() const { return path_; }
   // Names the run's files on nvme; the same for the run's whole life.
   const std::string& run_id() const { return run_id_; }
 
+  // The resolved configuration; there once the run has its first state.
+  std::string ConfigPath() const { return path_ + "/config.toml"; }
+  bool HasConfig() const;
   Status WriteConfig(std::string_view toml) const;
   Status WritePlan(std::string_view json) const;
   Status WriteTrace(std::string_view chrome_trace_json) const;
@@ -32,6 +38,7 @@ class RunDirectory {
   // checkpoints/step-000100/manifest.json
   Status WriteCheckpoint(uint64_t step, std::string_view json) const;
   Status RemoveCheckpoint(uint64_t step) const;
+  Result<std::set<uint64_t>> CheckpointSteps() const;
   // What a run writes here, run_id last: until then it is a run. Anything else is not ours.
   Status RemoveFiles() const;
 

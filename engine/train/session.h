@@ -38,7 +38,7 @@ struct SessionOptions {
 struct SessionSummary {
   uint64_t steps_done = 0;
   bool stopped = false;       // by the caller's flag, before the last step
-  uint64_t weights_hash = 0;  // of weights and masters; equal hashes, equal bits
+  uint64_t weights_hash = 0;  // of weights and masters; equal hashes, equal bits. 0 when stopped
   uint64_t state_hash = 0;    // and of m and v
   double seconds = 0;         // of steps and commits
   uint64_t nvme_bytes_read = 0;
@@ -56,7 +56,7 @@ class TrainingSession {
                                                         SessionObserver& observer);
   virtual ~TrainingSession() = default;
 
-  // All remaining steps, or until `stop` is set: then the step under way ends, its state is
+  // Once. All remaining steps, or until `stop` is set: then the step under way ends, its state is
   // committed, and the summary says so. On an error nothing of the failed step is committed.
   virtual Result<SessionSummary> Run(const std::atomic<bool>& stop) = 0;
   virtual const PlannedRun& planned() const = 0;

@@ -121,20 +121,26 @@ Status StateAccess::LoadMemoryHomes() {
   return OkStatus();
 }
 
-Result<uint64_t> HashState(const StateLayout& layout, StateAccess& state, HashScope scope) {
+Result<StateHashes> HashState(const StateLayout& layout, StateAccess& state,
+                              const std::function<void(uint64_t, uint64_t)>& on_progress) {
   // Block by block, so that the padding and the order of tiers do not show.
-  uint64_t hash = 0;
+  StateHashes hashes;
+  uint64_t done = 0;
+  uint64_t total = layout.size_bytes();
   for (uint32_t block = 0; block < layout.blocks.size(); ++block) {
     const StateBlock& description = layout.blocks[block];
-    bool is_moment = description.kind == StateKind::kM || description.kind == StateKind::kV;
-    if (scope == HashScope::kWeights && is_moment) continue;
-    hash = XXH3_64bits_withSeed(description.name.data(), description.name.size(), hash);
+    uint64_t hash = 0;
     STRATA_RETURN_IF_ERROR(state.Read(block, [&](std::span<std::byte> content) {
-      hash = XXH3_64bits_withSeed(content.data(), content.size(), hash);
+      uint64_t name = XXH3_64bits(description.name.data(), description.name.size());
+      hash = XXH3_64bits_withSeed(content.data(), content.size(), name);
       return OkStatus();
     }));
+    bool is_moment = description.kind == StateKind::kM || description.kind == StateKind::kV;
+    hashes.all = XXH3_64bits_withSeed(&hash, sizeof(hash), hashes.all);
+    if (!is_moment) hashes.weights = XXH3_64bits_withSeed(&hash, sizeof(hash), hashes.weights);
+    on_progress(done += description.size_bytes(), total);
   }
-  return hash;
+  return hashes;
 }
 
 }  // namespace strata::engine

@@ -62,9 +62,14 @@ class StateAccess {
   Bytes staging_;
 };
 
-// XXH3 over every block's name and content: two runs with equal hashes have equal state, bit for
-// bit. `weights_only` leaves out the optimizer's m and v.
-enum class HashScope : uint8_t { kWeights, kAll };
-Result<uint64_t> HashState(const StateLayout& layout, StateAccess& state, HashScope scope);
+// XXH3 over blocks' names and contents: two runs with equal hashes have equal state, bit for bit.
+struct StateHashes {
+  uint64_t weights = 0;  // weights and masters
+  uint64_t all = 0;      // and m and v
+};
+// Reads the whole state once.
+Result<StateHashes> HashState(
+    const StateLayout& layout, StateAccess& state,
+    const std::function<void(uint64_t done, uint64_t total)>& on_progress);
 
 }  // namespace strata::engine

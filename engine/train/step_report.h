@@ -18,11 +18,11 @@ struct StepReport {
   bool clipped = false;
   uint64_t tokens = 0;
   double step_s = 0;    // first node's start to last node's end
-  double commit_s = 0;  // the generation commit after it, if there was one
+  double commit_s = 0;  // of the generation commit before it, if there was one
   double predicted_step_s = 0;
   double bound_s = 0;
   std::array<prefetch::LaneUse, prefetch::kNumLanes> lanes;
-  // As the store counted them during this step.
+  // As the store counted them since the report before: with that step's checkpoint.
   uint64_t nvme_bytes_read = 0;
   uint64_t nvme_bytes_written = 0;
 

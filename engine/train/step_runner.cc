@@ -3,6 +3,7 @@
 #include <fmt/format.h>
 
 #include <algorithm>
+#include <array>
 #include <cmath>
 #include <numeric>
 
@@ -141,8 +142,8 @@ Status StepRunner::AddNorm(const OpPayload& payload, Blocks blocks) {
   double squares = SumOfSquares(blocks[0].data(), dtype, blocks[0].size() / SizeOf(dtype), *pool_);
   if (!std::isfinite(squares)) {
     return FailedPrecondition(
-        fmt::format("the gradient of unit {} is not finite; nothing of this step was committed. "
-                    "Resume with a lower learning rate or with precision = \"fp32\"",
+        fmt::format("the gradient of unit {} is not finite; nothing of this step was committed: "
+                    "resume with a lower [optimizer] lr or a smaller gradient_clipping",
                     parts_.layout->unit_specs[payload.unit].name));
   }
   norms[payload.unit] = squares;
@@ -201,7 +202,10 @@ Status StepRunner::Report(Blocks blocks) {
   result_.gradient_norm = std::sqrt(sums[1]);
   result_.clipped = ClipCoefficient(result_.gradient_norm, options_.gradient_clipping) < 1;
   if (!std::isfinite(result_.loss)) {
-    return FailedPrecondition("the loss is not finite; nothing of this step was committed");
+    return FailedPrecondition(
+        "the loss is not finite; nothing of this step was committed: resume with a lower "
+        "[optimizer] "
+        "lr or a smaller gradient_clipping");
   }
   return OkStatus();
 }

@@ -45,7 +45,11 @@ host = "16MiB"
 
 class Recorder final : public SessionObserver {
  public:
-  Recorder(RunOutcome* outcome, uint64_t stop_after) : outcome_(outcome), stop_after_(stop_after) {}
+  Recorder(RunOutcome* outcome, uint64_t stop_after, std::function<void(uint64_t)> on_step)
+      : outcome_(outcome),
+        stop_after_(stop_after),
+        on_step_(std::move(on_step)),
+        stop_(stop_after == 0) {}
 
   void OnProgress(const std::string&, uint64_t, uint64_t) override {}
   void OnPlanned(const PlannedRun&) override {}
@@ -55,6 +59,7 @@ class Recorder final : public SessionObserver {
   void OnStep(const StepReport& report) override {
     outcome_->losses.push_back(report.loss);
     outcome_->gradient_norms.push_back(report.gradient_norm);
+    if (on_step_) on_step_(report.step);
     // The flag is looked at before the next step: what is running then is committed.
     if (outcome_->losses.size() >= stop_after_) stop_ = true;
   }
@@ -63,7 +68,8 @@ class Recorder final : public SessionObserver {
  private:
   RunOutcome* outcome_;
   uint64_t stop_after_;
-  std::atomic<bool> stop_ = false;
+  std::function<void(uint64_t)> on_step_;
+  std::atomic<bool> stop_;
 };
 
 }  // namespace
@@ -113,9 +119,10 @@ std::vector<std::string> OffloadTo(const std::string& tier, const std::string& d
 }
 
 Result<RunOutcome> TrainAndStopAfter(const RunConfig& config, uint64_t steps,
-                                     SessionOptions::Start start) {
+                                     SessionOptions::Start start,
+                                     std::function<void(uint64_t step)> on_step) {
   RunOutcome outcome;
-  Recorder recorder(&outcome, steps);
+  Recorder recorder(&outcome, steps, std::move(on_step));
   STRATA_ASSIGN_OR_RETURN(std::unique_ptr<TrainingSession> session,
                           TrainingSession::Start(config, {.start = start}, recorder));
   STRATA_ASSIGN_OR_RETURN(outcome.summary, session->Run(recorder.stop()));

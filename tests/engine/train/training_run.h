@@ -2,6 +2,7 @@
 #pragma once
 
 #include <cstdint>
+#include <functional>
 #include <string>
 #include <vector>
 
@@ -44,7 +45,9 @@ struct RunOutcome {
 Result<RunOutcome> Train(const RunConfig& config,
                          SessionOptions::Start start = SessionOptions::Start::kNew);
 // Stops after `steps` more steps, as Ctrl-C would.
+// `on_step` is told of each step once it is done.
 Result<RunOutcome> TrainAndStopAfter(const RunConfig& config, uint64_t steps,
-                                     SessionOptions::Start start = SessionOptions::Start::kNew);
+                                     SessionOptions::Start start = SessionOptions::Start::kNew,
+                                     std::function<void(uint64_t step)> on_step = {});
 
 }  // namespace strata::engine

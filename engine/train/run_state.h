@@ -1,0 +1,47 @@
+// A run's state, opened or made: what stands between a plan and the first step.
+#pragma once
+
+#include <cstdint>
+#include <memory>
+#include <optional>
+
+#include "aio/base/status.h"
+#include "aio/io_engine.h"
+#include "engine/checkpoint/weight_source.h"
+#include "engine/train/planning.h"
+#include "engine/train/run_directory.h"
+#include "engine/train/run_record.h"
+#include "engine/train/session.h"
+#include "engine/train/state_access.h"
+#include "tiering/arena.h"
+#include "tiering/block_store.h"
+#include "tiering/device.h"
+
+namespace strata::engine {
+
+struct RunState {
+  std::unique_ptr<tiering::BlockStore> store;
+  std::unique_ptr<StateAccess> access;
+  uint64_t step = 0;  // steps done
+};
+
+struct RunStateParts {
+  const PlannedRun* run = nullptr;
+  const RunDirectory* directory = nullptr;
+  tiering::Device* device = nullptr;
+  const tiering::Arena* host = nullptr;
+  aio::IoEngine* engine = nullptr;
+  SessionObserver* observer = nullptr;
+  uint32_t rank = 0;
+  uint64_t data_fingerprint = 0;
+};
+
+// The newest committed state, with what is at home in memory loaded; none when the run never had
+// one. kFailedPrecondition when the run had one that is not to be found (a drive that is not
+// mounted, another nvme_path), or has one that this configuration cannot go on from.
+Result<std::optional<RunState>> OpenRunState(const RunStateParts& parts);
+
+// Makes the store and writes the first state, from `weights`; commits it.
+Result<RunState> CreateRunState(const RunStateParts& parts, WeightSource& weights);
+
+}  // namespace strata::engine
