@@ -10,6 +10,7 @@
 #include "engine/train/planning.h"
 #include "tiering/topology.h"
 #include "tools/commands.h"
+#include "tools/print.h"
 
 namespace strata::tools {
 namespace {
@@ -33,12 +34,18 @@ Result<std::string> Measure(const DoctorArguments& arguments) {
 
 int Doctor(const DoctorArguments& arguments) {
   Result<tiering::Topology> topology = tiering::Topology::Detect();
-  if (topology.ok()) fmt::print(stderr, "{}\n", topology->Describe());
+  if (!topology.ok()) return Fail(topology.status());
+  bool measures = arguments.measure || !arguments.write.empty();
+  // The section alone goes to stdout when it is asked for, so that it can be redirected.
+  fmt::print(measures ? stderr : stdout, "{}\n", topology->Describe());
+  if (!measures) return kExitOk;
   Result<std::string> section = Measure(arguments);
   if (!section.ok()) return Fail(section.status());
-  fmt::print("{}", *section);
-  if (arguments.write.empty()) return kExitOk;
-  Status written = aio::WriteFileAtomically(arguments.write, *section);
+  PrintText(*section);
+  Status written = CheckOutput();
+  if (written.ok() && !arguments.write.empty()) {
+    written = aio::WriteFileAtomically(arguments.write, *section);
+  }
   return written.ok() ? kExitOk : Fail(written);
 }
 

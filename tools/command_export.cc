@@ -4,6 +4,7 @@
 
 #include "engine/train/export_run.h"
 #include "tools/commands.h"
+#include "tools/print.h"
 
 namespace strata::tools {
 
@@ -14,8 +15,8 @@ int Export(const ExportArguments& arguments) {
   if (arguments.dtype == "bf16") options.dtype = engine::DType::kBf16;
   Result<engine::ExportRunSummary> summary = engine::ExportRun(options);
   if (!summary.ok()) return Fail(summary.status().With("export " + arguments.run));
-  fmt::print("exported step {} ({} parameters) to {}\n", summary->step, summary->num_parameters,
-             arguments.to);
+  Print("exported step {} ({} parameters) to {}\n", summary->step, summary->num_parameters,
+        arguments.to);
   return kExitOk;
 }
 

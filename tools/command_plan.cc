@@ -6,6 +6,7 @@
 #include "engine/train/planning.h"
 #include "tools/commands.h"
 #include "tools/plan_text.h"
+#include "tools/print.h"
 
 namespace strata::tools {
 
@@ -14,8 +15,9 @@ int Plan(const PlanArguments& arguments) {
   if (!config.ok()) return Fail(config.status());
   Result<engine::PlannedRun> run = engine::PlanRun(*config, engine::HardwareOf(*config));
   if (!run.ok()) return Fail(run.status());
-  fmt::print("{}", arguments.json ? PlanToJson(*run) + "\n" : DescribePlan(*run));
-  return kExitOk;
+  PrintText(arguments.json ? PlanToJson(*run) + "\n" : DescribePlan(*run));
+  Status printed = CheckOutput();
+  return printed.ok() ? kExitOk : Fail(printed);
 }
 
 }  // namespace strata::tools

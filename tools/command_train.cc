@@ -14,6 +14,7 @@
 #include "tools/commands.h"
 #include "tools/human.h"
 #include "tools/plan_text.h"
+#include "tools/print.h"
 #include "tools/progress.h"
 
 namespace strata::tools {
@@ -31,6 +32,8 @@ extern "C" void RequestStop(int signal_number) {
 }
 
 void CatchSignals() {
+  // A reader that goes away costs lines, not the training.
+  STRATA_CHECK(signal(SIGPIPE, SIG_IGN) != SIG_ERR);
   struct sigaction action = {};
   action.sa_handler = RequestStop;
   action.sa_flags = SA_RESTART;
@@ -88,18 +91,17 @@ class JsonLines final : public engine::SessionObserver {
   void OnProgress(const std::string&, uint64_t, uint64_t) override {}
   void OnPlanned(const engine::PlannedRun&) override {}
   void OnStarted(uint64_t, const std::string&) override {}
-  void OnStep(const engine::StepReport& report) override {
-    fmt::print("{}\n", ToJson(report));
-    std::fflush(stdout);
-  }
+  void OnStep(const engine::StepReport& report) override { Print("{}\n", ToJson(report)); }
 };
 
 std::string SummaryToJson(const engine::SessionSummary& summary, const engine::PlannedRun& run) {
   nlohmann::ordered_json json;
   json["steps_done"] = summary.steps_done;
   json["stopped"] = summary.stopped;
-  json["weights_hash"] = fmt::format("{:016x}", summary.weights_hash);
-  json["state_hash"] = fmt::format("{:016x}", summary.state_hash);
+  if (!summary.stopped) {
+    json["weights_hash"] = fmt::format("{:016x}", summary.weights_hash);
+    json["state_hash"] = fmt::format("{:016x}", summary.state_hash);
+  }
   json["seconds"] = summary.seconds;
   json["median_step_s"] = summary.median_step_s;
   json["predicted_step_s"] = run.predicted.step_s;
@@ -121,38 +123,39 @@ std::string Ratio(double a, double b) { return b > 0 ? fmt::format("{:.2f}", a /
 void PrintSummary(const Console& console, const engine::SessionSummary& summary,
                   const engine::PlannedRun& run) {
   const std::string& run_dir = run.config.train.run_dir;
-  fmt::print("\n{}\n", DescribeMemory(run, summary.peak_rss_bytes));
-  fmt::print("moved   {} read from nvme, {} written to it\n", FormatBytes(summary.nvme_bytes_read),
-             FormatBytes(summary.nvme_bytes_written));
+  Print("\n{}\n", DescribeMemory(run, summary.peak_rss_bytes));
+  Print("moved   {} read from nvme, {} written to it\n", FormatBytes(summary.nvme_bytes_read),
+        FormatBytes(summary.nvme_bytes_written));
   if (summary.median_step_s > 0) {
-    fmt::print("step    {} median; {} predicted (x {}), bound {} (x {})\n",
-               Duration(summary.median_step_s), Duration(run.predicted.step_s),
-               Ratio(summary.median_step_s, run.predicted.step_s), Duration(run.bound.seconds),
-               Ratio(summary.median_step_s, run.bound.seconds));
-    fmt::print("loss    {:.4f} -> {:.4f} in {}\n", console.first_loss(), console.last_loss(),
-               Duration(summary.seconds));
+    Print("step    {} median; {} predicted (x {}), bound {} (x {})\n",
+          Duration(summary.median_step_s), Duration(run.predicted.step_s),
+          Ratio(summary.median_step_s, run.predicted.step_s), Duration(run.bound.seconds),
+          Ratio(summary.median_step_s, run.bound.seconds));
+    Print("loss    {:.4f} -> {:.4f} in {}\n", console.first_loss(), console.last_loss(),
+          Duration(summary.seconds));
   }
-  fmt::print("hash    weights {:016x}, all state {:016x}\n", summary.weights_hash,
-             summary.state_hash);
-  fmt::print("\n{} after {} of {} steps; everything is in {}\n",
-             summary.stopped ? "stopped" : "done", summary.steps_done, run.config.train.steps,
-             run_dir);
+  if (!summary.stopped) {
+    Print("hash    weights {:016x}, all state {:016x}\n", summary.weights_hash, summary.state_hash);
+  }
+  Print("\n{} after {} of {} steps; everything is in {}\n", summary.stopped ? "stopped" : "done",
+        summary.steps_done, run.config.train.steps, run_dir);
 }
 
-void PrintWhatNext(const std::string& config, const engine::SessionSummary& summary,
+// Commands that can be pasted: the resolved configuration has every --set in it.
+void PrintWhatNext(const std::string& program, const engine::SessionSummary& summary,
                    const engine::PlannedRun& run) {
   const std::string& run_dir = run.config.train.run_dir;
+  std::string again = fmt::format("{} train {}/config.toml --resume", program, run_dir);
   if (summary.stopped) {
-    fmt::print("  go on:        strata train {} --resume\n", config);
+    Print("  go on:        {}\n", again);
   } else {
-    fmt::print("  train longer: strata train {} --resume --set train.steps={}\n", config,
-               2 * run.config.train.steps);
+    Print("  train longer: {} --set train.steps={}\n", again, 2 * run.config.train.steps);
   }
-  fmt::print("  use it:       strata export {} --to DIR     (loads in Hugging Face transformers)\n",
-             run_dir);
-  fmt::print("  look inside:  {}/metrics.jsonl\n", run_dir);
+  Print("  use it:       {} export {} --to DIR   (loads in Hugging Face transformers)\n", program,
+        run_dir);
+  Print("  look inside:  {}/metrics.jsonl\n", run_dir);
   if (run.config.train.trace_steps > 0) {
-    fmt::print("                {}/trace.json (open in https://ui.perfetto.dev)\n", run_dir);
+    Print("                {}/trace.json (open in https://ui.perfetto.dev)\n", run_dir);
   }
 }
 
@@ -190,11 +193,13 @@ int Train(const TrainArguments& arguments) {
     return Fail(summary.status());
   }
   if (arguments.json) {
-    fmt::print("{}\n", SummaryToJson(*summary, session->planned()));
+    Print("{}\n", SummaryToJson(*summary, session->planned()));
   } else {
     PrintSummary(*console, *summary, session->planned());
-    PrintWhatNext(arguments.config, *summary, session->planned());
+    PrintWhatNext(arguments.program, *summary, session->planned());
   }
+  Status printed = CheckOutput();
+  if (arguments.json && !printed.ok()) return Fail(printed);
   return summary->stopped ? kExitInterrupted : kExitOk;
 }
 

@@ -4,13 +4,14 @@
 
 #include "tools/build_info.h"
 #include "tools/commands.h"
+#include "tools/print.h"
 
 namespace strata::tools {
 
 int PrintVersion() {
-  fmt::print("strata {}\n", kVersion);
-  fmt::print("built with {} ({})\n", kCompiler, kBuildType);
-  for (const std::string& line : BuiltWith()) fmt::print("{}\n", line);
+  Print("strata {}\n", kVersion);
+  Print("built with {} ({})\n", kCompiler, kBuildType);
+  for (const std::string& line : BuiltWith()) Print("{}\n", line);
   return kExitOk;
 }
 

@@ -16,6 +16,7 @@ inline constexpr int kExitUsage = 2;
 inline constexpr int kExitInterrupted = 130;
 
 struct TrainArguments {
+  std::string program;  // as it was called, for commands to paste
   std::string config;
   std::vector<std::string> sets;
   bool resume = false;
@@ -43,9 +44,10 @@ int Export(const ExportArguments& arguments);
 struct DoctorArguments {
   std::string config;
   std::vector<std::string> sets;
-  std::string write;
+  bool measure = false;
+  std::string write;  // a file; implies measure
 };
-// Measures the rates that plans are made with.
+// What there is on this machine; measured, the rates that plans are made with.
 int Doctor(const DoctorArguments& arguments);
 
 int PrintVersion();

@@ -51,14 +51,19 @@ std::string DescribeModel(const PlannedRun& run) {
   return text;
 }
 
+// Said once where all that follows is one rank's.
+std::string PerRank(const PlannedRun& run) {
+  return run.config.train.world_size > 1 ? "; this and all below: per rank" : "";
+}
+
 std::string DescribeStore(const PlannedRun& run) {
   std::string where;
   for (const std::string& directory : run.store_directories) {
     where += (where.empty() ? "" : ", ") + directory;
   }
-  return fmt::format("nvme    {} in {} ({} versions of {} of state)\n",
+  return fmt::format("nvme    {} in {} ({} versions of {} of state){}\n",
                      FormatBytes(StoreBytes(run)), where, run.num_generations,
-                     FormatBytes(run.layout.size_bytes()));
+                     FormatBytes(run.layout.size_bytes()), PerRank(run));
 }
 
 std::string PerParameter(uint64_t bytes, const PlannedRun& run) {

@@ -67,10 +67,12 @@ void AddExport(CLI::App& app, CommandLine& line) {
 }
 
 void AddDoctor(CLI::App& app, CommandLine& line) {
-  CLI::App* command = app.add_subcommand(
-      "doctor", "measure this machine as a run would use it; prints a [hardware] section");
+  CLI::App* command = app.add_subcommand("doctor", "look at this machine as a run would use it");
   AddConfigOptions(command, &line.doctor);
-  command->add_option("--write", line.doctor.write, "also write the section to this file")
+  command->add_flag("--measure", line.doctor.measure,
+                    "measure the rates that plans are made with; prints a [hardware] section");
+  command
+      ->add_option("--write", line.doctor.write, "measure, and write the section to this file, too")
       ->type_name("FILE");
   command->callback([&line] { line.chosen = [&line] { return Doctor(line.doctor); }; });
 }
@@ -79,6 +81,7 @@ int Main(int argc, char** argv) {
   CLI::App app(kAbout, "strata");
   app.require_subcommand(1);
   CommandLine line;
+  line.train.program = argv[0];
   AddTrain(app, line);
   AddPlan(app, line);
   AddExport(app, line);

@@ -218,7 +218,8 @@ TEST_F(ProgramTest, ExportOfNothingNamesTheDirectory) {
 TEST_F(ProgramTest, DoctorPrintsAHardwareSectionThatPlanTakes) {
   std::string config = WriteTinyConfig(directory_, 2);
   std::string section = directory_ + "/hardware.toml";
-  Outcome outcome = RunStrata({"doctor", config, "--write", section});
+  EXPECT_EQ(RunStrata({"doctor", config}).exit_code, 0);
+  Outcome outcome = RunStrata({"doctor", config, "--measure", "--write", section});
   ASSERT_EQ(outcome.exit_code, 0) << outcome.err;
   EXPECT_THAT(outcome.out, AllOf(StartsWith("[hardware]"), HasSubstr("nvme_mixed_bytes_per_s")));
   std::ofstream(config, std::ios::app) << ReadFile(section);
