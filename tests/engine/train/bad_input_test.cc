@@ -19,12 +19,6 @@ namespace fs = std::filesystem;
 using testing::AllOf;
 using testing::HasSubstr;
 
-template <typename T>
-T OrDie(Result<T> result) {
-  if (!result.ok()) ADD_FAILURE() << result.status().ToString();
-  return std::move(result).value();
-}
-
 // 2 x 64 sequences: activations that do not fit into a MiB.
 constexpr const char* kLargeBatch = "train.train_batch_size=128";
 constexpr auto kResume = SessionOptions::Start::kResume;

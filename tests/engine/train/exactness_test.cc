@@ -5,7 +5,6 @@
 #include <gtest/gtest.h>
 
 #include <string>
-#include <tuple>
 #include <vector>
 
 #include "prefetch/compile.h"
@@ -14,25 +13,40 @@
 namespace strata::engine {
 namespace {
 
+using prefetch::Lane;
 using testing::ElementsAreArray;
 
-template <typename T>
-T OrDie(Result<T> result) {
-  if (!result.ok()) ADD_FAILURE() << result.status().ToString();
-  return std::move(result).value();
-}
-
-struct Setting {
+// What is computed. Another model gives other bits.
+struct Model {
+  std::string name = {};
   std::string precision = "bf16";
-  std::string clipping = "1.0";
-  std::string tier = "host";
-  bool tight = false;
+  std::string clipping = "0.5";
+  bool tied = false;
+  int hidden_size = 64;
+  int accumulation = 2;  // of a batch of eight
+};
+
+// Where it lives: weights and optimizer state at home in a tier each.
+struct Place {
+  std::string weights = "host";
+  std::string optimizer = "host";
+  int stage = 3;
+  bool tight = false;  // with the smallest budgets: nothing stays that could be evicted
+};
+
+// How it is moved.
+struct Ways {
   std::string backend = "io_uring";
   int threads = 1;
   int prefetch_ops = 16;
 };
 
-// The smallest budgets that this configuration plans with: nothing stays that could be evicted.
+std::string Describe(const Place& place, const Ways& ways) {
+  return fmt::format("weights={} optimizer={} stage={} tight={} {} threads={} prefetch_ops={}",
+                     place.weights, place.optimizer, place.stage, place.tight, ways.backend,
+                     ways.threads, ways.prefetch_ops);
+}
+
 std::vector<std::string> TightBudgets(const RunConfig& config) {
   PlannedRun run = OrDie(PrepareRun(config));
   prefetch::Budgets least = OrDie(prefetch::SmallestBudgets(run.program.trace, {}));
@@ -40,20 +54,33 @@ std::vector<std::string> TightBudgets(const RunConfig& config) {
           fmt::format("memory.host=\"{}B\"", least.host_bytes)};
 }
 
-RunOutcome Outcome(const Setting& setting) {
-  ScratchDirectory scratch;
-  std::vector<std::string> sets = OffloadTo(setting.tier, scratch.path());
-  sets.push_back("train.precision=" + setting.precision);
-  sets.push_back("train.gradient_clipping=" + setting.clipping);
-  sets.push_back("aio.backend=" + setting.backend);
-  sets.push_back(fmt::format("train.threads={}", setting.threads));
-  sets.push_back(fmt::format("zero_optimization.prefetch_ops={}", setting.prefetch_ops));
-  if (setting.tight) {
-    for (std::string& set : TightBudgets(OrDie(TinyConfig(scratch.path(), sets)))) {
+RunConfig ConfigOf(const std::string& directory, const Model& model, const Place& place,
+                   const Ways& ways) {
+  std::vector<std::string> sets = OffloadTo(place.weights, place.optimizer, directory);
+  // Large enough that a MiB, the smallest budget there is, does not hold everything.
+  sets.insert(sets.end(), {"data.seq_len=64", "train.train_batch_size=8", "train.steps=3"});
+  sets.push_back(fmt::format("model.hidden_size={}", model.hidden_size));
+  // Nothing is resumed here: fewer generations, fewer bytes to preallocate.
+  sets.push_back("checkpoint.keep_last=0");
+  sets.push_back("train.precision=" + model.precision);
+  sets.push_back("train.gradient_clipping=" + model.clipping);
+  sets.push_back(fmt::format("model.tie_word_embeddings={}", model.tied));
+  sets.push_back(fmt::format("train.gradient_accumulation_steps={}", model.accumulation));
+  sets.push_back(fmt::format("zero_optimization.stage={}", place.stage));
+  sets.push_back("aio.backend=" + ways.backend);
+  sets.push_back(fmt::format("train.threads={}", ways.threads));
+  sets.push_back(fmt::format("zero_optimization.prefetch_ops={}", ways.prefetch_ops));
+  if (place.tight) {
+    for (std::string& set : TightBudgets(OrDie(TinyConfig(directory, sets)))) {
       sets.push_back(std::move(set));
     }
   }
-  return OrDie(Train(OrDie(TinyConfig(scratch.path(), sets))));
+  return OrDie(TinyConfig(directory, sets));
+}
+
+RunOutcome Outcome(const Model& model, const Place& place = {}, const Ways& ways = {}) {
+  ScratchDirectory scratch;
+  return OrDie(Train(ConfigOf(scratch.path(), model, place, ways)));
 }
 
 void ExpectSameBits(const RunOutcome& a, const RunOutcome& b) {
@@ -63,50 +90,81 @@ void ExpectSameBits(const RunOutcome& a, const RunOutcome& b) {
   EXPECT_EQ(a.summary.state_hash, b.summary.state_hash);
 }
 
-class Exactness : public testing::TestWithParam<std::tuple<std::string, std::string>> {};
+std::vector<Ways> AllWays() {
+  std::vector<Ways> all;
+  for (const char* backend : {"io_uring", "posix"}) {
+    for (int threads : {1, 2}) {
+      for (int depth : {0, 16}) all.push_back({backend, threads, depth});
+    }
+  }
+  return all;
+}
 
-TEST_P(Exactness, TierBudgetBackendThreadsAndDepthNeverChangeABit) {
-  auto [precision, clipping] = GetParam();
-  Setting reference{.precision = precision, .clipping = clipping};
-  RunOutcome expected = Outcome(reference);
-  ASSERT_EQ(expected.losses.size(), 4u);
+const std::vector<Place> kPurePlaces = {
+    {"device", "device"}, {"host", "host"}, {"nvme", "nvme"}, {"nvme", "nvme", 3, /*tight=*/true}};
+const std::vector<Place> kMixedPlaces = {{"host", "nvme"},      {"nvme", "host"},
+                                         {"device", "host"},    {"device", "nvme"},
+                                         {"device", "host", 1}, {"device", "nvme", 1}};
+
+TEST(Exactness, TierBudgetBackendThreadsAndDepthNeverChangeABit) {
+  Model model;
+  RunOutcome expected = Outcome(model);
+  ASSERT_EQ(expected.losses.size(), 3u);
   EXPECT_LT(expected.losses.back(), expected.losses.front());
-
-  for (const char* place : {"device", "host", "nvme", "tight"}) {
-    for (const char* backend : {"io_uring", "posix"}) {
-      for (int threads : {1, 2}) {
-        for (int depth : {0, 16}) {
-          Setting setting = reference;
-          setting.tight = std::string(place) == "tight";
-          setting.tier = setting.tight ? "nvme" : place;
-          setting.backend = backend;
-          setting.threads = threads;
-          setting.prefetch_ops = depth;
-          SCOPED_TRACE(
-              fmt::format("{} {} threads={} prefetch_ops={}", place, backend, threads, depth));
-          ExpectSameBits(Outcome(setting), expected);
-        }
-      }
+  for (const Place& place : kPurePlaces) {
+    for (const Ways& ways : AllWays()) {
+      SCOPED_TRACE(Describe(place, ways));
+      ExpectSameBits(Outcome(model, place, ways), expected);
     }
   }
 }
 
-INSTANTIATE_TEST_SUITE_P(Precisions, Exactness,
-                         testing::Values(std::tuple("bf16", "0.5"), std::tuple("bf16", "0"),
-                                         std::tuple("fp32", "0.5")),
-                         [](const auto& test) {
-                           std::string name = std::get<0>(test.param);
-                           return name +
-                                  (std::get<1>(test.param) == "0" ? "_unclipped" : "_clipped");
-                         });
+class ExactnessOfModels : public testing::TestWithParam<Model> {};
 
-// The three parameter sets above must not agree with each other, or the comparison proves nothing.
+// Each place in one of the ways, in turn: the test above goes through all of them.
+TEST_P(ExactnessOfModels, PlacesNeverChangeABitMixedOnesIncluded) {
+  RunOutcome expected = Outcome(GetParam());
+  std::vector<Place> places = kMixedPlaces;
+  places.push_back(kPurePlaces.front());
+  places.push_back(kPurePlaces.back());
+  std::vector<Ways> ways = AllWays();
+  for (size_t i = 0; i < places.size(); ++i) {
+    const Ways& way = ways[i % ways.size()];
+    SCOPED_TRACE(Describe(places[i], way));
+    ExpectSameBits(Outcome(GetParam(), places[i], way), expected);
+  }
+}
+
+const Model kWide = {.name = "bf16_wide", .hidden_size = 128};
+const std::vector<Model> kModels = {
+    kWide,
+    {.name = "bf16_tied", .tied = true},
+    {.name = "bf16_unclipped_one_micro_batch", .clipping = "0", .accumulation = 1},
+    {.name = "fp32_four_micro_batches", .precision = "fp32", .accumulation = 4}};
+
+INSTANTIATE_TEST_SUITE_P(Models, ExactnessOfModels, testing::ValuesIn(kModels),
+                         [](const auto& test) { return test.param.name; });
+
+// Runs that must differ, or the comparisons prove nothing.
 TEST(ExactnessItself, TellsDifferentRunsApart) {
   RunOutcome bf16 = Outcome({});
-  RunOutcome fp32 = Outcome({.precision = "fp32"});
-  RunOutcome unclipped = Outcome({.clipping = "0"});
-  EXPECT_NE(bf16.summary.weights_hash, fp32.summary.weights_hash);
-  EXPECT_NE(bf16.summary.weights_hash, unclipped.summary.weights_hash);
+  for (const Model& other : {Model{.precision = "fp32"}, Model{.clipping = "0"},
+                             Model{.tied = true}, Model{.accumulation = 4}}) {
+    EXPECT_NE(bf16.summary.weights_hash, Outcome(other).summary.weights_hash);
+  }
+}
+
+TEST(ExactnessItself, TightBudgetsReallyEvict) {
+  ScratchDirectory scratch;
+  auto bytes_of = [&](const Model& model, bool tight, Lane lane) {
+    Place place{"nvme", "nvme", 3, tight};
+    PlannedRun run = OrDie(PlanRun(ConfigOf(scratch.path(), model, place, {}), {}));
+    return prefetch::TrafficOf(run.plan).bytes_by_lane[static_cast<size_t>(lane)];
+  };
+  EXPECT_GT(bytes_of({}, true, Lane::kNvmeRead), bytes_of({}, false, Lane::kNvmeRead));
+  EXPECT_GT(bytes_of({}, true, Lane::kH2d), bytes_of({}, false, Lane::kH2d));
+  // Of this one gradients go to nvme and back, too.
+  EXPECT_GT(bytes_of(kWide, true, Lane::kNvmeWrite), bytes_of(kWide, false, Lane::kNvmeWrite));
 }
 
 }  // namespace

@@ -16,12 +16,6 @@ namespace {
 namespace fs = std::filesystem;
 using testing::HasSubstr;
 
-template <typename T>
-T OrDie(Result<T> result) {
-  if (!result.ok()) ADD_FAILURE() << result.status().ToString();
-  return std::move(result).value();
-}
-
 constexpr auto kResume = SessionOptions::Start::kResume;
 
 class ResumeTest : public testing::TestWithParam<std::string> {

@@ -106,16 +106,22 @@ Result<RunConfig> TinyConfig(const std::string& directory, const std::vector<std
   return ParseRunConfig(kConfig, directory + "/tiny.toml", all);
 }
 
-std::vector<std::string> OffloadTo(const std::string& tier, const std::string& directory) {
-  if (tier == "device") return {};
-  std::string device = tier == "host" ? "cpu" : "nvme";
+std::vector<std::string> OffloadTo(const std::string& weights, const std::string& optimizer,
+                                   const std::string& directory) {
   std::vector<std::string> sets;
-  for (const char* what : {"offload_param", "offload_optimizer"}) {
-    sets.push_back(fmt::format("zero_optimization.{}.device={}", what, device));
+  for (const auto& [what, tier] :
+       {std::pair("offload_param", weights), std::pair("offload_optimizer", optimizer)}) {
+    if (tier == "device") continue;
+    sets.push_back(
+        fmt::format("zero_optimization.{}.device={}", what, tier == "host" ? "cpu" : "nvme"));
     if (tier != "nvme") continue;
     sets.push_back(fmt::format("zero_optimization.{}.nvme_path={}/nvme", what, directory));
   }
   return sets;
+}
+
+std::vector<std::string> OffloadTo(const std::string& tier, const std::string& directory) {
+  return OffloadTo(tier, tier, directory);
 }
 
 Result<RunOutcome> TrainAndStopAfter(const RunConfig& config, uint64_t steps,

@@ -1,9 +1,12 @@
 // Small whole runs for tests: a temporary directory, a text, a configuration, and what came out.
 #pragma once
 
+#include <gtest/gtest.h>
+
 #include <cstdint>
 #include <functional>
 #include <string>
+#include <utility>
 #include <vector>
 
 #include "aio/base/status.h"
@@ -11,6 +14,13 @@
 #include "engine/train/session.h"
 
 namespace strata::engine {
+
+// The value; where there is none the test fails with the reason, and ends.
+template <typename T>
+T OrDie(Result<T> result) {
+  if (!result.ok()) ADD_FAILURE() << result.status().ToString();
+  return std::move(result).value();
+}
 
 // A directory below the test's temporary one that is gone when this is. Not on tmpfs where that can
 // be helped.
@@ -32,7 +42,10 @@ void WriteText(const std::string& path, uint64_t num_words = 4000, uint64_t seed
 // Writes directory/text.txt on first use.
 Result<RunConfig> TinyConfig(const std::string& directory, const std::vector<std::string>& sets);
 
-// Offload to a tier: "device", "host" or "nvme".
+// Settings that place weights and optimizer state in tiers: "device", "host" or "nvme".
+std::vector<std::string> OffloadTo(const std::string& weights, const std::string& optimizer,
+                                   const std::string& directory);
+// Both in the same one.
 std::vector<std::string> OffloadTo(const std::string& tier, const std::string& directory);
 
 struct RunOutcome {
