@@ -70,9 +70,9 @@ Result<RunConfig> ParseRunConfig(std::string_view text, const std::string& sourc
   std::string model_config_path;
   config_internal::Reader reader(layers, config_directory.string(), here.string());
   config_internal::VisitFields(reader, config, model_config_path);
-  std::vector<std::string> errors = std::move(reader).Errors();
+  std::vector<std::string> errors = reader.Errors();
   // Values that are wrong by themselves would only cause confusing errors together.
-  if (errors.empty()) config_internal::Resolve(source_name, model_config_path, config, errors);
+  if (errors.empty()) config_internal::Resolve(reader, model_config_path, config, errors);
   if (!errors.empty()) return InvalidArgument(fmt::format("{}", fmt::join(errors, "\n")));
   return config;
 }

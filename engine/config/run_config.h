@@ -120,7 +120,9 @@ struct MemoryConfig {
 // [checkpoint]
 struct CheckpointConfig {
   uint64_t every_steps = 0;  // 0: only at the end
-  uint64_t keep_last = 1;    // older checkpoints kept besides the newest
+  // How many of the newest checkpoints are pinned, each up to one more state in the store. 0: none;
+  // the newest committed state is there all the same.
+  uint64_t keep_last = 1;
 
   friend bool operator==(const CheckpointConfig&, const CheckpointConfig&) = default;
 };
@@ -135,7 +137,8 @@ struct RunConfig {
   AioConfig aio;
   MemoryConfig memory;
   CheckpointConfig checkpoint;
-  // Rates to plan with; none: they are measured. Given keys replace prefetch::Hardware's defaults.
+  // Rates to plan with: given keys replace prefetch::Hardware's defaults. None: those defaults, on
+  // this machine's cores; train --measure replaces all of it by what it measures.
   std::optional<prefetch::Hardware> hardware;
 };
 bool operator==(const RunConfig& a, const RunConfig& b);
@@ -145,8 +148,9 @@ bool operator==(const RunConfig& a, const RunConfig& b);
 // other text, which is then a string; relative paths in them are relative to the working directory.
 //
 // kNotFound when the file is not there. kInvalidArgument lists everything that is wrong, one line
-// each, as "file:line:column: what, and what to do" or "--set a.b=c: ...". The model's config.json
-// is read: its errors appear here, too.
+// each, as "file:line:column: what, and what to do" or "--set a.b=c: ...", or, where values of both
+// do not fit together, "file with --set a.b=c: ...". The model's config.json is read: its errors
+// appear here, too. An override of [model] config or weights replaces the file's shape keys.
 Result<RunConfig> LoadRunConfig(const std::string& path,
                                 const std::vector<std::string>& overrides = {});
 

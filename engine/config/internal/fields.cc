@@ -55,13 +55,7 @@ void VisitRopeScaling(FieldVisitor& v, std::optional<Llama3RopeScaling>& scaling
             {1, 1 << 28});
 }
 
-void VisitModel(FieldVisitor& v, ModelConfig& model, std::string& config_path, uint64_t seed) {
-  LlamaConfig& llama = model.llama;
-  v.Section("model");
-  v.Path("config", config_path, PathBase::kConfigFile);
-  v.Path("weights", model.weights, PathBase::kConfigFile);
-  v.Default(model.init_seed, seed);
-  v.Integer("init_seed", model.init_seed, kAnySeed);
+void VisitShape(FieldVisitor& v, LlamaConfig& llama) {
   v.Integer("vocab_size", llama.vocab_size, {1, 1 << 24});
   v.Integer("hidden_size", llama.hidden_size, {1, 1 << 20});
   v.Integer("intermediate_size", llama.intermediate_size, {1, 1 << 22});
@@ -75,6 +69,20 @@ void VisitModel(FieldVisitor& v, ModelConfig& model, std::string& config_path, u
   v.Flag("tie_word_embeddings", llama.tie_word_embeddings);
   v.Number("initializer_range", llama.initializer_range, kRatio);
   VisitRopeScaling(v, llama.rope_scaling);
+}
+
+void VisitModel(FieldVisitor& v, ModelConfig& model, std::string& config_path, uint64_t seed) {
+  v.Section("model");
+  v.BeginReplaceable({"weights"});
+  v.Path("config", config_path, PathBase::kConfigFile);
+  v.EndReplaceable();
+  v.Path("weights", model.weights, PathBase::kConfigFile);
+  v.Default(model.init_seed, seed);
+  v.Integer("init_seed", model.init_seed, kAnySeed);
+  // The file's shape stays out of the way of a model named on the command line.
+  v.BeginReplaceable({"config", "weights"});
+  VisitShape(v, model.llama);
+  v.EndReplaceable();
 }
 
 void VisitData(FieldVisitor& v, DataConfig& data, const TrainConfig& train) {

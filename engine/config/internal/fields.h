@@ -4,6 +4,7 @@
 
 #include <array>
 #include <cstdint>
+#include <initializer_list>
 #include <limits>
 #include <map>
 #include <optional>
@@ -75,6 +76,10 @@ class FieldVisitor {
   virtual void Require(std::string_view key) = 0;
   // Reading: `alias` is another name of `key`, to be called before the key's own visit.
   virtual void Alias(std::string_view alias, std::string_view key) = 0;
+  // Reading: between the two, what the file gives does not count if an override has one of `keys`,
+  // which are of the section begun last.
+  virtual void BeginReplaceable(std::initializer_list<std::string_view> keys) = 0;
+  virtual void EndReplaceable() = 0;
   // Reading: a key of this section that the choices made so far forbid, and why.
   virtual void Inapplicable(std::string_view key, std::string_view why) = 0;
   // Reading: a default that depends on other values.

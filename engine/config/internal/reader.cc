@@ -60,12 +60,31 @@ std::string Join(const std::string& section, std::string_view key) {
 Reader::Reader(std::span<const TomlLayer> layers, std::string config_directory,
                std::string working_directory)
     : layers_(layers),
+      counted_layers_(layers),
       config_directory_(std::move(config_directory)),
       working_directory_(std::move(working_directory)) {}
 
-std::vector<std::string> Reader::Errors() && {
+std::vector<std::string> Reader::Errors() {
   for (const TomlLayer& layer : layers_) CheckTable(layer, layer.table, "");
   return std::move(errors_);
+}
+
+std::string Reader::SourceOf(std::initializer_list<std::string_view> prefixes) const {
+  return WithOverrides(layers_[0].name, prefixes);
+}
+
+std::string Reader::WithOverrides(std::string where,
+                                  std::initializer_list<std::string_view> prefixes) const {
+  std::set<const TomlLayer*> overrides;  // in the order of the command line
+  for (const auto& [key, layer] : given_by_override_) {
+    auto is_start = [&](std::string_view prefix) { return key.starts_with(prefix); };
+    if (std::ranges::any_of(prefixes, is_start) && layer->name != where) overrides.insert(layer);
+  }
+  for (std::string_view separator = " with "; const TomlLayer* layer : overrides) {
+    where += fmt::format("{}{}", separator, layer->name);
+    separator = " ";
+  }
+  return where;
 }
 
 void Reader::Section(std::string_view name) {
@@ -76,8 +95,11 @@ void Reader::Section(std::string_view name) {
 
 bool Reader::OptionalSection(std::string_view name, bool /*present*/) {
   Section(name);
-  return std::ranges::any_of(
-      layers_, [&](const TomlLayer& layer) { return SectionOf(layer, name) != nullptr; });
+  bool is_given = std::ranges::any_of(
+      counted_layers_, [&](const TomlLayer& layer) { return SectionOf(layer, name) != nullptr; });
+  // Its keys are not visited then: in a file that does not count, none of them is unknown.
+  if (!is_given) free_sections_.insert(section_);
+  return is_given;
 }
 
 void Reader::NumberMap(std::string_view section, std::map<std::string, double>& values,
@@ -186,7 +208,8 @@ void Reader::PathList(std::string_view key, std::vector<std::string>& paths, Pat
 
 void Reader::Require(std::string_view key) {
   if (Find(key)) return;
-  errors_.push_back(fmt::format("{}: missing key '{}' in [{}]", layers_[0].name, key, section_));
+  errors_.push_back(
+      fmt::format("{}: missing key '{}' in [{}]", SourceOf({section_ + "."}), key, section_));
 }
 
 void Reader::Alias(std::string_view alias, std::string_view key) {
@@ -194,10 +217,18 @@ void Reader::Alias(std::string_view alias, std::string_view key) {
   aliases_[std::string(key)] = alias;
 }
 
+void Reader::BeginReplaceable(std::initializer_list<std::string_view> keys) {
+  counted_layers_ = layers_.subspan(1);
+  bool is_replaced = std::ranges::any_of(
+      keys, [&](std::string_view key) { return static_cast<bool>(FindExactly(key)); });
+  if (!is_replaced) counted_layers_ = layers_;
+}
+
 void Reader::Inapplicable(std::string_view key, std::string_view why) {
-  if (Found found = Find(key))
-    errors_.push_back(fmt::format("{}: key '{}' does not apply: {}",
-                                  found.layer->Where(found.node->source()), key, why));
+  Found found = Find(key);
+  if (!found) return;
+  std::string where = WithOverrides(found.layer->Where(found.node->source()), {section_ + "."});
+  errors_.push_back(fmt::format("{}: key '{}' does not apply: {}", where, key, why));
 }
 
 const toml::table* Reader::SectionOf(const TomlLayer& layer, std::string_view section) const {
@@ -212,6 +243,13 @@ const toml::table* Reader::SectionOf(const TomlLayer& layer, std::string_view se
 
 Reader::Found Reader::Find(std::string_view key) {
   known_keys_[section_].insert(std::string(key));
+  Found found = FindWithAlias(key);
+  if (found && found.layer->kind == TomlLayer::Kind::kOverride)
+    given_by_override_[Join(section_, key)] = found.layer;
+  return found;
+}
+
+Reader::Found Reader::FindWithAlias(std::string_view key) {
   Found found = FindExactly(key);
   auto alias = aliases_.find(key);
   if (alias == aliases_.end()) return found;
@@ -223,7 +261,7 @@ Reader::Found Reader::Find(std::string_view key) {
 }
 
 Reader::Found Reader::FindExactly(std::string_view key) const {
-  for (const TomlLayer& layer : std::views::reverse(layers_)) {
+  for (const TomlLayer& layer : std::views::reverse(counted_layers_)) {
     const toml::table* table = SectionOf(layer, section_);
     const toml::node* node = table == nullptr ? nullptr : table->get(key);
     if (node != nullptr) return {&layer, node};

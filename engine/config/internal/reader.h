@@ -2,6 +2,7 @@
 // everything that is wrong on the way.
 #pragma once
 
+#include <initializer_list>
 #include <map>
 #include <set>
 #include <span>
@@ -22,7 +23,11 @@ class Reader final : public FieldVisitor {
          std::string working_directory);
 
   // After the visit: what is wrong with the values, then what no visit asked for.
-  std::vector<std::string> Errors() &&;
+  std::vector<std::string> Errors();
+
+  // The file, and the overrides that gave values of keys that start with one of `prefixes`
+  // ("section.key"): "run.toml with --set a.b=c". After the visit.
+  std::string SourceOf(std::initializer_list<std::string_view> prefixes) const;
 
   void Section(std::string_view name) override;
   bool OptionalSection(std::string_view name, bool present) override;
@@ -38,6 +43,8 @@ class Reader final : public FieldVisitor {
   void PathList(std::string_view key, std::vector<std::string>& paths, PathBase base) override;
   void Require(std::string_view key) override;
   void Alias(std::string_view alias, std::string_view key) override;
+  void BeginReplaceable(std::initializer_list<std::string_view> keys) override;
+  void EndReplaceable() override { counted_layers_ = layers_; }
   void Inapplicable(std::string_view key, std::string_view why) override;
 
  protected:
@@ -56,8 +63,12 @@ class Reader final : public FieldVisitor {
 
   const toml::table* SectionOf(const TomlLayer& layer, std::string_view section) const;
   Found Find(std::string_view key);
+  Found FindWithAlias(std::string_view key);
   Found FindExactly(std::string_view key) const;
 
+  // `where`, and the overrides that gave values of such keys.
+  std::string WithOverrides(std::string where,
+                            std::initializer_list<std::string_view> prefixes) const;
   // "file:3:5: [data] seq_len must be <what>, is <the value>".
   void Complain(const Found& found, std::string_view key, std::string_view what);
   bool ReadNumber(const Found& found, std::string_view key, NumberRange range, double& value);
@@ -72,12 +83,14 @@ class Reader final : public FieldVisitor {
                       const toml::node& node) const;
 
   std::span<const TomlLayer> layers_;
+  std::span<const TomlLayer> counted_layers_;  // without the file inside BeginReplaceable
   std::string config_directory_;
   std::string working_directory_;
   std::string section_;
   std::map<std::string, std::set<std::string, std::less<>>, std::less<>> known_keys_;
   std::set<std::string, std::less<>> free_sections_;
-  std::map<std::string, std::string, std::less<>> aliases_;  // of the current section, by key
+  std::map<std::string, std::string, std::less<>> aliases_;    // of the current section, by key
+  std::map<std::string, const TomlLayer*> given_by_override_;  // by "section.key"
   std::vector<std::string> errors_;
 };
 

@@ -127,18 +127,22 @@ Status CheckBlockSize(const AioConfig& aio) {
 
 }  // namespace
 
-void Resolve(const std::string& source, const std::string& model_config_path, RunConfig& config,
+void Resolve(const Reader& reader, const std::string& model_config_path, RunConfig& config,
              std::vector<std::string>& errors) {
-  auto note = [&](const Status& status) {
-    if (!status.ok()) errors.push_back(status.With(source).message());
+  // `involved`: the keys, or how they start, that the check looks at.
+  auto note = [&](const Status& status, std::initializer_list<std::string_view> involved) {
+    if (!status.ok()) errors.push_back(status.With(reader.SourceOf(involved)).message());
     return status.ok();
   };
-  note(ResolveBatch(config.train));
-  if (note(ResolveModel(model_config_path, config.model))) note(CheckSequence(config));
-  note(CheckOffloadOptimizer(config.zero));
-  note(CheckOffloadParam(config.zero));
-  note(CheckNvmePaths(config.zero));
-  note(CheckBlockSize(config.aio));
+  note(ResolveBatch(config.train),
+       {"train.train_", "train.gradient_accumulation_steps", "train.world_size"});
+  if (note(ResolveModel(model_config_path, config.model), {"model."}))
+    note(CheckSequence(config), {"model.", "data.seq_len"});
+  constexpr std::string_view kStage = "zero_optimization.stage";
+  note(CheckOffloadOptimizer(config.zero), {kStage, "zero_optimization.offload_optimizer."});
+  note(CheckOffloadParam(config.zero), {kStage, "zero_optimization.offload_param."});
+  note(CheckNvmePaths(config.zero), {"zero_optimization.offload_"});
+  note(CheckBlockSize(config.aio), {"aio.block_size"});
 }
 
 }  // namespace strata::engine::config_internal

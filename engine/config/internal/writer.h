@@ -26,6 +26,8 @@ class Writer final : public FieldVisitor {
   void PathList(std::string_view key, std::vector<std::string>& paths, PathBase base) override;
   void Require(std::string_view /*key*/) override {}
   void Alias(std::string_view /*alias*/, std::string_view /*key*/) override {}
+  void BeginReplaceable(std::initializer_list<std::string_view> /*keys*/) override {}
+  void EndReplaceable() override {}
   void Inapplicable(std::string_view /*key*/, std::string_view /*why*/) override {}
 
  protected:

@@ -163,6 +163,23 @@ TEST(ConfigErrors, OneThingUnderTwoNamesIsRefused) {
               HasSubstr("another name of 'thread_count'"));
 }
 
+TEST(ConfigErrors, WhatAnOverrideBreaksTogetherWithTheFileNamesBoth) {
+  EXPECT_THAT(ErrorOf({"train.seed=1", "data.seq_len=4096"}),
+              StartsWith("/etc/strata/run.toml with --set data.seq_len=4096: [data] seq_len 4096"));
+  EXPECT_THAT(ErrorOf({"train.world_size=3", "train.train_micro_batch_size_per_gpu=2"}),
+              StartsWith("/etc/strata/run.toml with --set train.world_size=3 "
+                         "--set train.train_micro_batch_size_per_gpu=2: [train] the batch"));
+  EXPECT_THAT(ErrorOf({"zero_optimization.stage=3", "zero_optimization.offload_param.device=nvme"}),
+              StartsWith("/etc/strata/run.toml with "
+                         "--set zero_optimization.offload_param.device=nvme: missing key"));
+  EXPECT_THAT(ErrorOfText("[scheduler]\ncos_min_ratio = 0.1\n"), StartsWith("run.toml:21:17: key"));
+  EXPECT_THAT(ParseRunConfig(std::string(kMinimalConfig) + "[scheduler]\ncos_min_ratio = 0.1\n",
+                             "run.toml", {"scheduler.type=WarmupLR"})
+                  .status()
+                  .message(),
+              StartsWith("run.toml:21:17 with --set scheduler.type=WarmupLR: key"));
+}
+
 TEST(ConfigErrors, TextThatIsNotTomlHasItsPosition) {
   EXPECT_THAT(ParseRunConfig("[data\npath = 1", "run.toml").status().message(),
               StartsWith("run.toml:1:6: not valid TOML: "));

@@ -128,7 +128,6 @@ TEST(RunConfig, AConfigWithEveryKindOfValueReadsBackEqual) {
   RunConfig config = MinimalWith({"model.rope_theta=500000.1",
                                   "model.rope_scaling.factor=8",
                                   "model.init_seed=12",
-                                  "model.weights=/hf \"quoted\\u0001\"",
                                   "model.tie_word_embeddings=true",
                                   "train.precision=fp32",
                                   "train.seed=9223372036854775807",
@@ -147,6 +146,7 @@ TEST(RunConfig, AConfigWithEveryKindOfValueReadsBackEqual) {
                                   "memory.host=12345678",
                                   "hardware.cores=8",
                                   "hardware.rates.\"mlp.backward\"=4e11"});
+  config.model.weights = "/hf \"quoted\x01\"";  // with the keys as its shape
   Result<RunConfig> again = ParseRunConfig(ToToml(config), "/elsewhere/config.toml");
   ASSERT_TRUE(again.ok()) << again.status().message() << "\n" << ToToml(config);
   EXPECT_EQ(*again, config);
@@ -172,12 +172,16 @@ class ModelFileTest : public testing::Test {
 
   static LlamaConfig Shape() { return MinimalWith({"model.hidden_size=96"}).model.llama; }
 
-  Result<RunConfig> LoadWith(const std::string& model_section) {
+  Result<RunConfig> LoadWith(const std::string& model_section,
+                             const std::vector<std::string>& overrides = {}) {
     std::string text(kMinimalConfig);
     size_t end_of_model = text.find("[data]");
     std::filesystem::path file = directory_ / "run.toml";
     std::ofstream(file) << "[model]\n" << model_section << "\n" << text.substr(end_of_model);
-    return LoadRunConfig(file.string());
+    return LoadRunConfig(file.string(), overrides);
+  }
+  std::string Override(const std::string& key, const std::string& file) const {
+    return key + "=" + (directory_ / file).string();
   }
 
   std::filesystem::path directory_;
@@ -216,6 +220,42 @@ TEST_F(ModelFileTest, AShapeFromTwoPlacesIsRefused) {
               HasSubstr("has config and also keys of the shape"));
   EXPECT_THAT(LoadWith("config = \"hf/config.json\"\nweights = \"hf\"").status().message(),
               HasSubstr("has config and also weights"));
+}
+
+// A shape that no config.json here has.
+constexpr const char* kOtherShape =
+    "vocab_size = 300\nhidden_size = 32\nintermediate_size = 64\nnum_hidden_layers = 1\n"
+    "num_attention_heads = 2\nrms_norm_eps = 1e-3\n[model.rope_scaling]\nfactor = 4\n";
+
+TEST_F(ModelFileTest, AModelNamedByAnOverrideReplacesTheShapeInTheFile) {
+  for (const std::string& named :
+       {Override("model.config", "hf/config.json"), Override("model.weights", "hf")}) {
+    Result<RunConfig> config = LoadWith(kOtherShape, {named});
+    ASSERT_TRUE(config.ok()) << config.status().message();
+    EXPECT_EQ(config->model.llama, Shape());
+  }
+}
+
+TEST_F(ModelFileTest, WeightsNamedByAnOverrideReplaceTheConfigJsonThatTheFileNames) {
+  Result<RunConfig> config = LoadWith("config = \"no.json\"", {Override("model.weights", "hf")});
+  ASSERT_TRUE(config.ok()) << config.status().message();
+  EXPECT_EQ(config->model.llama, Shape());
+}
+
+TEST_F(ModelFileTest, AMistypedShapeKeyIsFoundEvenWhereAnOverrideReplacesTheShape) {
+  EXPECT_THAT(LoadWith("hiden_size = 3", {Override("model.weights", "hf")}).status().message(),
+              HasSubstr("did you mean 'hidden_size'?"));
+}
+
+TEST_F(ModelFileTest, AModelThatAnOverrideNamesWrongIsBlamedOnTheOverride) {
+  std::string named = Override("model.config", "no.json");
+  EXPECT_THAT(LoadWith(kOtherShape, {named}).status().message(),
+              HasSubstr("run.toml with --set " + named + ": [model]"));
+  EXPECT_THAT(
+      LoadWith(kOtherShape, {Override("model.config", "hf/config.json"), "model.hidden_size=64"})
+          .status()
+          .message(),
+      HasSubstr("--set model.hidden_size=64: [model] has config and also keys"));
 }
 
 TEST_F(ModelFileTest, AMissingFileIsNotFound) {
