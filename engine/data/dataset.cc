@@ -87,6 +87,7 @@ void LogCorpus(const Corpus& corpus, const std::string& path) {
 // The cached tokens, or else new ones.
 Result<TokenFile> OpenTokens(const Corpus& corpus, const Tokenizer& tokenizer,
                              const DatasetOptions& options) {
+  RemoveAbandonedTokenFiles(options.cache_dir);
   uint64_t key = CacheKey(corpus, tokenizer);
   std::string path =
       (std::filesystem::path(options.cache_dir) / fmt::format("{:016x}.tokens", key)).string();

@@ -30,9 +30,10 @@ class Dataset {
   // Tokenises what is not cached. The cache key covers tokenizer, file names, sizes and content;
   // the token file is written to a temporary name first, and made anew when it is damaged. Reads
   // .txt .md and source files as text, .jsonl by its "text" field (file:line of a bad record), any
-  // other file only if `path` is that file; skips hidden and binary files and directories named
-  // build* or runs, saying how many. Errors: nothing readable, invalid UTF-8 (file and byte
-  // offset), too few tokens for one sample. Memory stays at a few MiB, whatever the size.
+  // other file only if `path` is that file; skips hidden and binary files, directories named build*
+  // or runs, and run directories, those with a file run_id, saying how many. Errors: nothing
+  // readable, invalid UTF-8 (file and byte offset), too few tokens for one sample. Memory stays at
+  // a few MiB, whatever the size.
   static Result<std::unique_ptr<Dataset>> Open(const DatasetOptions& options,
                                                const Tokenizer& tokenizer);
   virtual ~Dataset() = default;

@@ -57,6 +57,12 @@ class Walk {
     return error ? path : canonical;
   }
 
+  // What a run writes is not data, wherever its directory is.
+  static bool IsRun(const fs::path& directory) {
+    std::error_code error;
+    return fs::exists(directory / "run_id", error);
+  }
+
   // Counts or keeps one entry; whether to go down into it.
   bool Enter(const fs::directory_entry& entry, std::error_code& error) {
     std::string name = entry.path().filename().string();
@@ -77,7 +83,7 @@ class Walk {
   }
 
   bool EnterDirectory(const fs::directory_entry& entry, const std::string& name) {
-    bool is_excluded = name.starts_with("build") || name == "runs" ||
+    bool is_excluded = name.starts_with("build") || name == "runs" || IsRun(entry.path()) ||
                        std::ranges::count(exclude_, Canonical(entry.path())) > 0;
     corpus_.num_excluded += is_excluded ? 1 : 0;
     return !is_excluded;
@@ -128,7 +134,7 @@ Status NothingToRead(const std::string& path, const Corpus& corpus) {
   return Status(Code::kNotFound,
                 fmt::format("no text in data {}: looked for .txt, .md, .jsonl and source files, "
                             "and skipped {} of other kinds, {} binary, {} hidden, {} directories "
-                            "(build*, runs, the run's own)",
+                            "(build*, runs, a run's)",
                             path, corpus.num_other, corpus.num_binary, corpus.num_hidden,
                             corpus.num_excluded));
 }

@@ -23,7 +23,7 @@ struct CorpusFile {
 struct Corpus {
   std::vector<CorpusFile> files;  // by name
   uint64_t num_hidden = 0;        // files and directories that are not entered
-  uint64_t num_excluded = 0;      // directories: build*, runs, and those the caller named
+  uint64_t num_excluded = 0;      // directories: build*, runs, a run's, and those the caller named
   uint64_t num_other = 0;         // files of an unknown kind
   uint64_t num_binary = 0;        // files with a NUL near their start
 

@@ -2,6 +2,7 @@
 
 #include <fcntl.h>
 #include <fmt/format.h>
+#include <sys/file.h>
 #include <sys/mman.h>
 #include <unistd.h>
 
@@ -35,6 +36,33 @@ struct Header {
   uint64_t Hash() const { return XXH3_64bits(this, offsetof(Header, header_hash)); }
   uint64_t FileBytes() const { return kHeaderBytes + num_tokens * sizeof(uint16_t); }
 };
+
+constexpr std::string_view kTemporaryMark = ".tmp-";
+
+// False with errno when it is not ours now; EWOULDBLOCK when it is somebody else's.
+bool TryLock(const aio::File& file) {
+  for (;;) {
+    if (flock(file.fd(), LOCK_EX | LOCK_NB) == 0) return true;
+    if (errno != EINTR) return false;
+  }
+}
+
+// A new temporary file for `path`, locked where the file system can.
+Result<aio::File> MakeTemporary(const std::string& path) {
+  // Ranks on several machines may share the directory, so no name is made of a process id.
+  std::random_device random;
+  for (;;) {
+    std::string temporary =
+        fmt::format("{}{}{:08x}{:08x}", path, kTemporaryMark, random(), random());
+    STRATA_ASSIGN_OR_RETURN(aio::File file,
+                            aio::File::Open(temporary, {.access = aio::FileAccess::kReadWrite,
+                                                        .create = aio::FileCreate::kCreateNew,
+                                                        .direct = false}));
+    // Between its creation and its lock, another process may have taken it for an abandoned one.
+    bool is_taken = !TryLock(file) && errno == EWOULDBLOCK;
+    if (!is_taken && access(temporary.c_str(), F_OK) == 0) return file;
+  }
+}
 
 Status WriteAt(const aio::File& file, const void* bytes, size_t size_bytes, uint64_t offset_bytes) {
   const char* at = static_cast<const char*>(bytes);
@@ -113,13 +141,7 @@ Result<TokenFileWriter> TokenFileWriter::Create(const std::string& path, uint64_
   std::error_code error;
   std::filesystem::create_directories(directory, error);
   if (error) return ErrnoStatus(error.value(), "make data cache " + directory.string());
-  // Ranks on several machines may share the directory, so no name is made of a process id.
-  std::random_device random;
-  std::string temporary = fmt::format("{}.tmp-{:08x}{:08x}", path, random(), random());
-  STRATA_ASSIGN_OR_RETURN(aio::File file,
-                          aio::File::Open(temporary, {.access = aio::FileAccess::kReadWrite,
-                                                      .create = aio::FileCreate::kCreateNew,
-                                                      .direct = false}));
+  STRATA_ASSIGN_OR_RETURN(aio::File file, MakeTemporary(path));
   return TokenFileWriter(std::move(file), path, key);
 }
 
@@ -142,6 +164,19 @@ Status TokenFileWriter::Finish() && {
     return ErrnoStatus(errno, "rename " + *temporary_ + " to " + path_);
   delete temporary_.release();
   return OkStatus();  // a crash may forget the new name: then it is tokenised again
+}
+
+void RemoveAbandonedTokenFiles(const std::string& directory) {
+  std::error_code error;
+  std::filesystem::directory_iterator at(directory, error);
+  for (; !error && at != std::filesystem::directory_iterator(); at.increment(error)) {
+    std::string path = at->path().string();
+    bool is_temporary = at->path().extension().string().starts_with(kTemporaryMark);
+    if (!is_temporary) continue;
+    Result<aio::File> file =
+        aio::File::Open(path, {.access = aio::FileAccess::kReadWrite, .direct = false});
+    if (file.ok() && TryLock(*file)) unlink(path.c_str());
+  }
 }
 
 void Unmap::operator()(void* address) const { STRATA_CHECK(munmap(address, size_bytes) == 0); }

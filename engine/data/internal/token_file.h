@@ -13,6 +13,7 @@
 namespace strata::engine::data_internal {
 
 // Writes beside `path` and puts the file there when it is whole. Dropped before, it leaves nothing.
+// The temporary file is locked (flock) for as long as its writer lives.
 class TokenFileWriter {
  public:
   // Makes the directory if need be. `key` says what the tokens were made of.
@@ -42,6 +43,10 @@ struct Unmap {
   size_t size_bytes = 0;
   void operator()(void* address) const;
 };
+
+// Removes what writers left in `directory` that were killed: their temporary files, which nobody
+// locks any more. What is being written, by whichever process, stays. Best effort.
+void RemoveAbandonedTokenFiles(const std::string& directory);
 
 // Mapped, read-only. Thread-safe.
 class TokenFile {

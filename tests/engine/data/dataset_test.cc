@@ -9,6 +9,7 @@
 #include <numeric>
 #include <thread>
 
+#include "engine/data/internal/token_file.h"
 #include "tests/engine/data/corpus_directory.h"
 
 namespace strata::engine {
@@ -49,6 +50,8 @@ TEST_F(DatasetTest, HiddenBinaryExcludedAndUnknownFilesAreLeftOut) {
   Write("build-debug/a.txt", "x");
   Write("runs/a/metrics.jsonl", "{}");
   Write("output/a.txt", "x");
+  Write("experiment/run_id", "experiment-0123");
+  Write("experiment/metrics.jsonl", "{}");
   Write("picture.png", "x");
   Write("nul.txt", std::string_view("a\0b", 3));
   DatasetOptions options = Options(1);
@@ -220,6 +223,20 @@ TEST_F(DatasetTest, TheCacheIsNotItsOwnData) {
   uint64_t fingerprint = OpenOrDie(options)->fingerprint();
   std::ofstream(options.cache_dir + "/notes.txt") << "x";
   EXPECT_EQ(OpenOrDie(options)->fingerprint(), fingerprint);
+}
+
+TEST_F(DatasetTest, WhatAKilledTokenisationLeftIsRemovedAndOneUnderWayIsNot) {
+  Write("a.txt", "some text");
+  std::string cache_dir = Options().cache_dir;
+  auto writer = data_internal::TokenFileWriter::Create(cache_dir + "/01.tokens", 1);
+  ASSERT_TRUE(writer.ok()) << writer.status().message();
+  std::ofstream(cache_dir + "/02.tokens.tmp-0123") << "x";  // its writer is gone, and its lock
+  std::ofstream(cache_dir + "/notes.txt") << "x";
+  OpenOrDie(Options());
+  EXPECT_FALSE(std::filesystem::exists(cache_dir + "/02.tokens.tmp-0123"));
+  EXPECT_TRUE(std::filesystem::exists(cache_dir + "/notes.txt"));
+  EXPECT_TRUE((std::move(*writer).Finish()).ok());
+  EXPECT_TRUE(std::filesystem::exists(cache_dir + "/01.tokens"));
 }
 
 TEST_F(DatasetTest, ProgressEndsWithAllBytes) {
