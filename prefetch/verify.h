@@ -11,6 +11,9 @@ namespace strata::prefetch {
 //  - every op of the trace runs exactly once, on its lane, in trace order per lane, and the data
 //    dependencies of the trace (a version's writer before its readers; all readers before the next
 //    writer) are ordered by happens-before;
+//  - a block is resident in one slot at most, and only step blocks and blocks at home on nvme are
+//  read
+//    or written there;
 //  - every slot lies inside its tier's budget, is aligned and large enough;
 //  - dependencies point backwards; happens-before is dependencies plus the order of serial lanes;
 //  - every node that reads bytes finds in them the block and version that it expects, put there by

@@ -49,6 +49,12 @@ Status CheckTransfer(const StepPlan& plan, const Node& node) {
     return Internal(fmt::format("is on lane {}, not on {}", LaneName(node.lane),
                                 LaneName(TransferLane(node.kind))));
   }
+  const bool is_io = node.kind == NodeKind::kRead || node.kind == NodeKind::kWrite;
+  const TraceBlock& block = plan.trace.blocks[Index(node.block)];
+  if (is_io && block.lifetime == Lifetime::kPersistent && block.home != Tier::kNvme) {
+    return Internal(
+        fmt::format("block {} is at home on {}, not on nvme", block.name, TierName(block.home)));
+  }
   const uint64_t bytes = MovedBytes(plan, node);
   if (node.kind != NodeKind::kRead) {
     const Tier from = node.kind == NodeKind::kCopyOut ? Tier::kDevice : Tier::kHost;
@@ -166,21 +172,21 @@ Status VerifyNodes(const StepPlan& plan) {
 }
 
 Status VerifyResidents(const StepPlan& plan) {
-  std::vector<uint32_t> homes(plan.trace.blocks.size());
+  std::vector<uint32_t> slots(plan.trace.blocks.size());
   for (const Resident& resident : plan.residents) {
     if (Index(resident.block) >= plan.trace.blocks.size()) {
       return Internal("a resident names a block that is not in the trace");
     }
     const std::string& name = plan.trace.blocks[Index(resident.block)].name;
     STRATA_RETURN_IF_ERROR(CheckResident(plan, resident).With("resident " + name));
-    if (resident.is_home) ++homes[Index(resident.block)];
+    ++slots[Index(resident.block)];
   }
-  for (size_t i = 0; i < homes.size(); ++i) {
+  for (size_t i = 0; i < slots.size(); ++i) {
     const TraceBlock& block = plan.trace.blocks[i];
     const bool in_memory = block.lifetime == Lifetime::kPersistent && block.home != Tier::kNvme;
-    if (homes[i] != (in_memory ? 1 : 0)) {
-      return Internal(fmt::format("block {} at home on {} has {} home slots", block.name,
-                                  TierName(block.home), homes[i]));
+    if (slots[i] > 1 || (in_memory && slots[i] == 0)) {
+      return Internal(fmt::format("block {} at home on {} has {} resident slots", block.name,
+                                  TierName(block.home), slots[i]));
     }
   }
   return CheckSharedSlots(plan);

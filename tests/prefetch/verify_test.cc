@@ -244,16 +244,36 @@ TEST(VerifyTest, CatchesAResidentThatIsGoneAtTheEndOfTheStep) {
 TEST(VerifyTest, CatchesACachedCopyThatMissedTheLastVersion) {
   ExpectCaught(
       [](StepPlan& plan) {
-        plan.budgets.host_bytes += 4096;
-        plan.residents.push_back(
-            {.block = BlockId{3}, .slot = Pages(Tier::kHost, 6, 1), .is_home = false});
+        plan.budgets.host_bytes += 2 * 4096;
+        plan.residents.push_back({.block = BlockId{0}, .slot = Pages(Tier::kHost, 6, 2)});
       },
-      AllOf(HasSubstr("end of step: resident c"), HasSubstr("finds c version 0")));
+      AllOf(HasSubstr("end of step: resident w"), HasSubstr("finds w version 0")));
 }
 
 TEST(VerifyTest, CatchesABlockAtHomeInMemoryWithoutASlot) {
   ExpectCaught([](StepPlan& plan) { plan.residents.erase(plan.residents.begin()); },
-               HasSubstr("block m at home on host has 0 home slots"));
+               HasSubstr("block m at home on host has 0 resident slots"));
+}
+
+TEST(VerifyTest, CatchesABlockThatIsResidentTwice) {
+  // v is only read, so that both copies would be right.
+  ExpectCaught(
+      [](StepPlan& plan) {
+        plan.budgets.host_bytes += 4 * 4096;
+        plan.residents.push_back({.block = BlockId{4}, .slot = Pages(Tier::kHost, 6, 2)});
+        plan.residents.push_back({.block = BlockId{4}, .slot = Pages(Tier::kHost, 8, 2)});
+      },
+      HasSubstr("block v at home on nvme has 2 resident slots"));
+}
+
+TEST(VerifyTest, CatchesTheStoreBeingAskedForABlockAtHomeInMemory) {
+  ExpectCaught(
+      [](StepPlan& plan) {
+        plan.nodes.push_back(plan.nodes[7]);
+        plan.nodes.back().block = BlockId{2};
+        plan.nodes.back().from = Pages(Tier::kHost, 4, 1);
+      },
+      AllOf(HasSubstr("node 15 (write m)"), HasSubstr("block m is at home on host, not on nvme")));
 }
 
 TEST(VerifyTest, CatchesResidentsThatShareBytes) {
