@@ -11,6 +11,7 @@
 
 #include "tests/tiering/store_fixture.h"
 #include "tiering/block_store.h"
+#include "tiering/internal/store_files.h"
 
 namespace strata::tiering {
 namespace {
@@ -181,6 +182,32 @@ TEST_F(StoreFaultTest, ADamagedManifestIsPassedOverForTheGenerationBefore) {
   EXPECT_TRUE(HoldsSeeds(1));
   EXPECT_EQ(CommitSeeds(3), 3u) << "numbers only grow";
   EXPECT_FALSE(fs::exists(ManifestPath(2)));
+}
+
+TEST_F(StoreFaultTest, AManifestThatCannotBeReadIsAnErrorAndStays) {
+  ASSERT_TRUE(Create(Options(3)).ok());
+  CommitSeeds(1, true);
+  CommitSeeds(2);
+  store_.Reset();
+  const std::string kept = dir_.path() + "/kept";
+  fs::rename(ManifestPath(2), kept);
+  fs::create_symlink("/proc/self/mem",
+                     ManifestPath(2));  // nothing can be read at its offset 0: EIO
+  Status status = Open(Options(3));
+  EXPECT_EQ(status.code(), Code::kIoError);
+  EXPECT_THAT(status.message(), AllOf(HasSubstr(ManifestPath(2)), HasSubstr("try again")));
+  fs::rename(kept, ManifestPath(2));
+  ASSERT_TRUE(Open(Options(3)).ok());
+  EXPECT_TRUE(HoldsSeeds(2));
+}
+
+TEST_F(StoreFaultTest, AFileSystemOfLargerAlignmentThanSlotsIsRefusedNamingPathAndAlignment) {
+  EXPECT_TRUE(CheckDirectIo("/nvme/blocks", 4096, 512).ok());
+  for (auto [offset_bytes, memory_bytes] : {std::pair(16384, 512), std::pair(512, 16384)}) {
+    Status status = CheckDirectIo("/nvme/blocks", offset_bytes, memory_bytes);
+    EXPECT_EQ(status.code(), Code::kUnimplemented);
+    EXPECT_THAT(status.message(), AllOf(HasSubstr("/nvme/blocks"), HasSubstr("16384")));
+  }
 }
 
 TEST_F(StoreFaultTest, WithoutAWholeManifestThereIsNothingToOpenAndNothingIsOverwritten) {

@@ -123,12 +123,24 @@ Status CheckFreeSpace(const StorePaths& paths, const std::vector<uint64_t>& more
   return OkStatus();
 }
 
+Status CheckDirectIo(const std::string& path, uint64_t offset_alignment_bytes,
+                     uint64_t memory_alignment_bytes) {
+  uint64_t needed_bytes = std::max(offset_alignment_bytes, memory_alignment_bytes);
+  if (needed_bytes <= kSlotAlignmentBytes) return OkStatus();
+  return Unimplemented(fmt::format(
+      "{}: its file system wants direct I/O at multiples of {} bytes, blocks lie at multiples of "
+      "{}: name an NVMe directory on another file system",
+      path, needed_bytes, kSlotAlignmentBytes));
+}
+
 Result<std::vector<aio::File>> OpenBlockFiles(const StorePaths& paths, aio::FileAccess access,
                                               aio::FileCreate create) {
   std::vector<aio::File> files;
   for (size_t i = 0; i < paths.directories().size(); ++i) {
     STRATA_ASSIGN_OR_RETURN(aio::File file,
                             aio::File::Open(paths.Blocks(i), {.access = access, .create = create}));
+    STRATA_RETURN_IF_ERROR(
+        CheckDirectIo(file.path(), file.offset_alignment_bytes(), file.memory_alignment_bytes()));
     files.push_back(std::move(file));
   }
   return files;

@@ -3,6 +3,7 @@
 
 #include <cstdint>
 #include <functional>
+#include <string>
 #include <vector>
 
 #include "aio/base/status.h"
@@ -20,6 +21,10 @@ Status CheckDirectories(const StorePaths& paths);
 // kResourceExhausted when a file system has less free than `more_bytes`, by directory, asks of it;
 // says how much is missing where.
 Status CheckFreeSpace(const StorePaths& paths, const std::vector<uint64_t>& more_bytes);
+
+// kUnimplemented where direct I/O wants a larger alignment than the slots have that blocks lie in.
+Status CheckDirectIo(const std::string& path, uint64_t offset_alignment_bytes,
+                     uint64_t memory_alignment_bytes);
 
 Result<std::vector<aio::File>> OpenBlockFiles(const StorePaths& paths, aio::FileAccess access,
                                               aio::FileCreate create);

@@ -54,10 +54,15 @@ Result<Manifest> ReadManifest(const StorePaths& paths, uint64_t generation) {
   return manifest;
 }
 
-// Only a manifest that is not what was written may be passed over for an older one; one that this
-// program cannot read yet, or may not, must not be.
-bool IsDamage(const Status& status) {
-  return status.code() == Code::kDataLoss || status.code() == Code::kIoError;
+// Only a manifest that is not what was written may be passed over for an older one. One that could
+// not be read, this time or by this program, may be whole, and the next commit would delete it.
+bool IsDamage(const Status& status) { return status.code() == Code::kDataLoss; }
+
+Status WithWayOut(const Status& status) {
+  if (status.code() != Code::kIoError) return status;
+  return Status(status.code(), fmt::format("{}: try again; should it stay so, remove that file to "
+                                           "go back to the generation before",
+                                           status.message()));
 }
 
 // kNotFound when one vanished since it was listed.
@@ -67,7 +72,7 @@ Result<ManifestSet> LoadManifestsOnce(const StorePaths& paths) {
   if (!numbers.empty()) set.last_number = numbers.back();
   for (auto number = numbers.rbegin(); number != numbers.rend(); ++number) {
     auto manifest = ReadManifest(paths, *number);
-    if (!manifest.ok() && !IsDamage(manifest.status())) return manifest.status();
+    if (!manifest.ok() && !IsDamage(manifest.status())) return WithWayOut(manifest.status());
     if (!manifest.ok()) {
       Log(Severity::kWarning, "tiering", "generation {} is damaged and passed over: {}", *number,
           manifest.status().message());
