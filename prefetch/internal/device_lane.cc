@@ -26,8 +26,9 @@ void DeviceLane::IssueStep(StepBoard::Waiter& waiter) {
     Put(index);
     lane_parts_.board.Issue(index, {.start = std::move(start), .end = stream_->Record()});
   }
-  // When the step was stopped, the other thread may have left before the last node was issued. Its
-  // result is of no use any more, but it must be over when the step is.
+  // When the step was stopped, the other thread may have left before the last node was issued, as
+  // it could not know that there would be one. Its result is of no use any more, but it must be
+  // over when the step is.
   if (lane_parts_.board.stopped()) (void)stream_->Record().Wait();
 }
 

@@ -81,7 +81,7 @@ bool StepBoard::AwaitDone(Waiter& waiter, NodeIndex node) {
 bool StepBoard::AwaitIssued(Waiter& waiter, NodeIndex node) {
   std::unique_lock lock(mutex_);
   Await(lock, waiter, node, [&] { return stopped_ || states_[node].issued; });
-  return !stopped_;
+  return states_[node].issued;
 }
 
 void StepBoard::Issue(NodeIndex node, StreamPlace place) {

@@ -51,8 +51,10 @@ class StepBoard {
   Status AwaitEnd(std::chrono::milliseconds stall_deadline);
   Timeline TakeTimeline();
 
-  // Each returns false at once when the step has been stopped.
+  // False at once when the step has been stopped.
   bool AwaitDone(Waiter& waiter, NodeIndex node);
+  // False when the step has been stopped before `node` was issued. One that was issued is to be
+  // waited for, stopped or not.
   bool AwaitIssued(Waiter& waiter, NodeIndex node);
   // Waits until `node` is done, `until` holds, or the step is stopped (and was not yet, as far as
   // the caller knew). `until` is asked under the lock, at first and after each Wake().

@@ -196,6 +196,46 @@ TEST(ExecutorTest, AStepThatStallsEndsWithWhatEachLaneWaitsFor) {
   EXPECT_FALSE(ran_after);
 }
 
+// "first" and "second" on the compute lane, and "failing" on the cpu lane.
+StepPlan TwoOpsBesideOne() {
+  StepPlan plan;
+  plan.trace.ops = {{.name = "first", .lane = Lane::kCompute},
+                    {.name = "second", .lane = Lane::kCompute},
+                    {.name = "failing", .lane = Lane::kCpu}};
+  plan.nodes = {{.lane = Lane::kCompute, .op = OpId{0}},
+                {.lane = Lane::kCompute, .op = OpId{1}},
+                {.lane = Lane::kCpu, .op = OpId{2}}};
+  return plan;
+}
+
+TEST(ExecutorTest, AStepThatFailsEndsOnlyWhenWhatIsOnAStreamIsOver) {
+  std::promise<void> first_began, failing_began, step_ended;
+  std::shared_future<void> end_of_step = step_ended.get_future().share();
+  // Time for what is under way elsewhere, and for a step to end that does not wait.
+  const auto linger = [&] { end_of_step.wait_for(std::chrono::milliseconds(50)); };
+  bool second_is_over = false;
+  PlanRig rig(TwoOpsBesideOne(), {},
+              [&](OpId op, const Operands&, const tiering::StreamContext&) -> Status {
+                if (op == OpId{0}) {
+                  first_began.set_value();
+                  failing_began.get_future().wait();
+                  linger();  // the step fails
+                } else if (op == OpId{1}) {
+                  linger();  // the step would end
+                  second_is_over = true;
+                } else {
+                  first_began.get_future().wait();
+                  linger();  // the second op is put on the stream
+                  failing_began.set_value();
+                  return Status(Code::kDataLoss, "the op says no");
+                }
+                return OkStatus();
+              });
+  EXPECT_EQ(rig.Run(1).message(), "run failing: the op says no");
+  EXPECT_TRUE(second_is_over);
+  step_ended.set_value();
+}
+
 TEST(ExecutorDeathTest, IsUsedUpAfterAFailure) {
   GTEST_FLAG_SET(death_test_style, "threadsafe");
   PlanRig rig(HandPlan());
