@@ -38,8 +38,8 @@ class Executor::Impl {
 
   Result<Timeline> RunStep() {
     STRATA_CHECK(!used_up_);
-    board_.BeginStep();
-    const Status status = board_.AwaitEnd(options_.stall_deadline);
+    Status status = board_.BeginStep();
+    if (status.ok()) status = board_.AwaitEnd(options_.stall_deadline);
     used_up_ = !status.ok();
     if (used_up_) return status;
     return board_.TakeTimeline();

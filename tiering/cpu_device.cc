@@ -11,6 +11,7 @@
 #include <thread>
 #include <utility>
 
+#include "aio/base/start_thread.h"
 #include "tiering/arena.h"
 #include "tiering/device.h"
 
@@ -59,10 +60,15 @@ bool Contains(std::span<const std::byte> outer, std::span<const std::byte> inner
 
 class CpuStream final : public DeviceStream {
  public:
-  CpuStream(std::string name, std::span<std::byte> memory, std::atomic<int>* num_streams)
+  CpuStream(const std::string& name, std::span<std::byte> memory, std::atomic<int>* num_streams)
       : memory_(memory), num_streams_(num_streams) {
     num_streams_->fetch_add(1);
-    thread_ = std::thread([this, name = std::move(name)] { Run(name); });
+    Result<std::jthread> thread =
+        StartThread("the thread of device stream '" + name + "'", [this, name] { Run(name); });
+    if (thread.ok())
+      thread_ = std::move(*thread);
+    else
+      not_started_ = thread.status();
   }
 
   ~CpuStream() override {
@@ -71,7 +77,7 @@ class CpuStream final : public DeviceStream {
       closing_ = true;
     }
     added_.notify_one();
-    thread_.join();
+    if (thread_.joinable()) thread_.join();
     num_streams_->fetch_sub(1);
   }
 
@@ -115,6 +121,10 @@ class CpuStream final : public DeviceStream {
   }
 
   void Add(Work work) {
+    if (!not_started_.ok()) {
+      if (work.event) work.event->Signal(not_started_);
+      return;
+    }
     {
       std::lock_guard lock(mutex_);
       queue_.push_back(std::move(work));
@@ -148,7 +158,8 @@ class CpuStream final : public DeviceStream {
   std::condition_variable added_;
   std::deque<Work> queue_;
   bool closing_ = false;
-  std::thread thread_;
+  Status not_started_;  // then the stream has failed from the start
+  std::jthread thread_;
 };
 
 class CpuDevice final : public Device {

@@ -76,6 +76,7 @@ class Device {
   virtual std::string name() const = 0;  // "cpu"
   // The whole budget, as one range. Of a cuda device: device addresses.
   virtual std::span<std::byte> memory() const = 0;
+  // What cannot be had for it (a thread) makes a stream that has failed, as after a Launch().
   virtual std::unique_ptr<DeviceStream> CreateStream(const std::string& name) = 0;
 };
 

@@ -3,7 +3,7 @@
 #include <pthread.h>
 #include <signal.h>
 
-#include <system_error>
+#include "aio/base/start_thread.h"
 
 namespace strata::aio {
 
@@ -12,14 +12,7 @@ Result<std::jthread> StartEngineThread(std::function<void()> body) {
   STRATA_CHECK(sigfillset(&all) == 0);
   // A thread inherits the mask of the one that starts it.
   STRATA_CHECK(pthread_sigmask(SIG_SETMASK, &all, &before) == 0);
-  Result<std::jthread> thread = [&]() -> Result<std::jthread> {
-    try {
-      return std::jthread(std::move(body));
-    } catch (const std::system_error& error) {
-      return ResourceExhausted(std::string("start an I/O thread: ") + error.what() +
-                               "; lower [aio] thread_count or raise ulimit -u");
-    }
-  }();
+  Result<std::jthread> thread = StartThread("an I/O thread ([aio] thread_count)", std::move(body));
   STRATA_CHECK(pthread_sigmask(SIG_SETMASK, &before, nullptr) == 0);
   return thread;
 }

@@ -19,6 +19,11 @@ void StepBoard::AddThread(Waiter* waiter) {
   waiters_.push_back(waiter);
 }
 
+void StepBoard::MissThread(const Status& status) {
+  std::lock_guard lock(mutex_);
+  if (!stopped_) Stop(status);
+}
+
 bool StepBoard::AwaitStep(uint64_t* steps_seen) {
   std::unique_lock lock(mutex_);
   step_begins_.wait(lock, [&] { return quit_ || steps_ > *steps_seen; });
@@ -37,14 +42,16 @@ void StepBoard::Quit() {
   step_begins_.notify_all();
 }
 
-void StepBoard::BeginStep() {
+Status StepBoard::BeginStep() {
   std::lock_guard lock(mutex_);
-  STRATA_CHECK(!stopped_ && num_in_step_ == 0);
+  STRATA_CHECK(num_in_step_ == 0);
+  if (stopped_) return failure_;
   std::fill(states_.begin(), states_.end(), NodeState{});
   num_in_step_ = waiters_.size();
   begin_ = last_end_ = tiering::Clock::now();
   ++steps_;
   step_begins_.notify_all();
+  return OkStatus();
 }
 
 Status StepBoard::AwaitEnd(std::chrono::milliseconds stall_deadline) {

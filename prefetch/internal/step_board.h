@@ -41,13 +41,15 @@ class StepBoard {
   // The life of a step's threads. Each is added once, before the first step; waits for the next
   // step (false: there is none any more, the thread ends); and leaves the step it has seen.
   void AddThread(Waiter* waiter);
+  // A thread is missing: no step can begin.
+  void MissThread(const Status& status);
   bool AwaitStep(uint64_t* steps_seen);
   void LeaveStep();
   void Quit();
 
-  // The owner's side of a step. AwaitEnd returns when all threads have left, or, without waiting
-  // for them, when no node has ended for `stall_deadline`.
-  void BeginStep();
+  // The owner's side of a step. BeginStep fails when a thread is missing. AwaitEnd returns when all
+  // threads have left, or, without waiting for them, when no node has ended for `stall_deadline`.
+  Status BeginStep();
   Status AwaitEnd(std::chrono::milliseconds stall_deadline);
   Timeline TakeTimeline();
 

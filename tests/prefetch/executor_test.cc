@@ -10,6 +10,7 @@
 
 #include "prefetch/compile.h"
 #include "prefetch/verify.h"
+#include "tests/fakes/no_threads.h"
 #include "tests/fakes/training_trace.h"
 #include "tests/prefetch/hand_plan.h"
 #include "tests/prefetch/plan_rig.h"
@@ -234,6 +235,21 @@ TEST(ExecutorTest, AStepThatFailsEndsOnlyWhenWhatIsOnAStreamIsOver) {
   EXPECT_EQ(rig.Run(1).message(), "run failing: the op says no");
   EXPECT_TRUE(second_is_over);
   step_ended.set_value();
+}
+
+TEST(ExecutorTest, AStepWithoutAllItsThreadsDoesNotBeginAndSaysWhy) {
+  const auto device = tiering::CreateCpuDevice(4096);
+  const auto host = tiering::Arena::Create("host", 4096);
+  ASSERT_TRUE(device.ok() && host.ok());
+  const StepPlan plan = TwoOpsInARow();
+  const ExecutorParts parts{
+      .device = device->get(), .host = &*host, .store_blocks = {}, .run = [](auto&&...) {
+        return Internal("an op ran");
+      }};
+  fakes::NoThreads none;
+  const Status status = Executor(plan, parts, {}).RunStep().status();
+  EXPECT_EQ(status.code(), Code::kResourceExhausted);
+  EXPECT_THAT(status.message(), HasSubstr("a thread of the executor"));
 }
 
 TEST(ExecutorDeathTest, IsUsedUpAfterAFailure) {

@@ -12,10 +12,12 @@
 #include <vector>
 
 #include "aio/base/units.h"
+#include "tests/fakes/no_threads.h"
 
 namespace strata::tiering {
 namespace {
 
+using testing::AllOf;
 using testing::ElementsAre;
 using testing::HasSubstr;
 
@@ -39,6 +41,23 @@ TEST_F(DeviceTest, ABudgetThatIsNotThereIsAnErrorThatNamesTheDevice) {
   ASSERT_FALSE(device.ok());
   EXPECT_EQ(device.status().code(), Code::kResourceExhausted);
   EXPECT_THAT(device.status().message(), HasSubstr("device (cpu)"));
+}
+
+TEST_F(DeviceTest, AStreamWhoseThreadCannotBeStartedHasFailedAndSaysWhy) {
+  std::unique_ptr<DeviceStream> stream = [&] {
+    fakes::NoThreads none;
+    return device_->CreateStream("compute");
+  }();
+  bool ran = false;
+  stream->Launch([&](const StreamContext&) {
+    ran = true;
+    return OkStatus();
+  });
+  Status status = stream->Record().Wait();
+  EXPECT_EQ(status.code(), Code::kResourceExhausted);
+  EXPECT_THAT(status.message(),
+              AllOf(HasSubstr("device stream 'compute'"), HasSubstr("ulimit -u")));
+  EXPECT_FALSE(ran);
 }
 
 TEST_F(DeviceTest, CopiesInAndOutAgain) {
