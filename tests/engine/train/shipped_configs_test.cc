@@ -1,0 +1,51 @@
+// The files in configs/ are what people start from: each must plan within the budgets it gives.
+#include <gtest/gtest.h>
+
+#include <filesystem>
+#include <string>
+#include <vector>
+
+#include "engine/config/run_config.h"
+#include "engine/train/planning.h"
+
+namespace strata::engine {
+namespace {
+
+const std::string kConfigs = STRATA_SOURCE_DIR "/configs";
+
+Result<PlannedRun> PlanFile(const std::string& path, const std::vector<std::string>& overrides) {
+  STRATA_ASSIGN_OR_RETURN(RunConfig config, LoadRunConfig(path, overrides));
+  return PlanRun(config, HardwareOf(config));
+}
+
+TEST(ShippedConfigs, EveryConfigPlans) {
+  int num_files = 0;
+  for (const auto& entry : std::filesystem::directory_iterator(kConfigs)) {
+    if (entry.path().extension() != ".toml") continue;
+    Result<PlannedRun> run = PlanFile(entry.path().string(), {});
+    EXPECT_TRUE(run.ok()) << run.status().message();
+    ++num_files;
+  }
+  EXPECT_GE(num_files, 4);
+}
+
+// A step reads weights for forward and for backward (2 + 2 bytes per parameter) and master, m and v
+// (12), and writes weights (2) and master, m and v (12). Gradients never go to nvme, not even with
+// clipping, where all of them are there before the first update.
+TEST(ShippedConfigs, AClippedStepOfThe300MModelMovesAtMost16BytesInAnd14OutPerParameter) {
+  Result<PlannedRun> run =
+      PlanFile(kConfigs + "/llama-300m-nvme.toml",
+               {"train.gradient_clipping=1.0", "zero_optimization.prefetch_ops=1"});
+  ASSERT_TRUE(run.ok()) << run.status().message();
+  prefetch::Traffic traffic = prefetch::TrafficOf(run->plan);
+  auto per_parameter = [&](prefetch::Lane lane) {
+    return static_cast<double>(traffic.bytes_by_lane[static_cast<size_t>(lane)]) /
+           static_cast<double>(NumParameters(run->config.model.llama));
+  };
+  EXPECT_LE(per_parameter(prefetch::Lane::kNvmeRead), 16.0);
+  // The .01: blocks are padded to 4 KiB.
+  EXPECT_LE(per_parameter(prefetch::Lane::kNvmeWrite), 14.01);
+}
+
+}  // namespace
+}  // namespace strata::engine
