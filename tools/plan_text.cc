@@ -90,6 +90,18 @@ std::string DescribeTraffic(const PlannedRun& run) {
   return table.ToString();
 }
 
+std::string_view NameOf(engine::RatesSource source) {
+  switch (source) {
+    case engine::RatesSource::kDefaults:
+      return "built-in rates, not this machine's: see train --measure";
+    case engine::RatesSource::kConfig:
+      return "the rates in [hardware]";
+    case engine::RatesSource::kMeasured:
+      return "this machine's rates, just measured";
+  }
+  return "?";
+}
+
 std::string DescribeTime(const PlannedRun& run) {
   const engine::TrainConfig& train = run.config.train;
   double tokens = static_cast<double>(train.train_batch_size * run.config.data.seq_len);
@@ -97,6 +109,7 @@ std::string DescribeTime(const PlannedRun& run) {
       fmt::format("step    {} predicted ({} tokens/s); bound {} by {}; prefetch {} ops ahead\n",
                   Duration(run.predicted.step_s), FormatCount(tokens / run.predicted.step_s),
                   Duration(run.bound.seconds), run.bound.resource, run.plan.prefetch_ops);
+  text += fmt::format("        by {}\n", NameOf(run.rates_source));
   for (const auto& [resource, seconds] : run.bound.seconds_by_resource) {
     if (seconds <= 0) continue;
     text += fmt::format("        {:8} {:>10} {:>6} of the step\n", resource, Duration(seconds),

@@ -175,6 +175,7 @@ Result<PlannedRun> PrepareRun(const RunConfig& config) {
 
 Status CompileRun(const prefetch::Hardware& hardware, PlannedRun& run) {
   run.hardware = hardware;
+  if (run.config.hardware.has_value()) run.rates_source = RatesSource::kConfig;
   const MemoryConfig& memory = run.config.memory;
   Budgets budgets{.device_bytes = memory.device_bytes,
                   .host_bytes = memory.host_bytes - std::min(memory.host_bytes, run.staging_bytes)};

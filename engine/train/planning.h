@@ -20,6 +20,9 @@
 
 namespace strata::engine {
 
+// Where the rates came from that a plan was simulated with.
+enum class RatesSource : uint8_t { kDefaults, kConfig, kMeasured };
+
 struct PlannedRun {
   RunConfig config;
   uint32_t threads = 1;  // resolved
@@ -28,6 +31,7 @@ struct PlannedRun {
   std::unique_ptr<LlamaModel> model;
   StepProgram program;
   prefetch::Hardware hardware;
+  RatesSource rates_source = RatesSource::kDefaults;
   prefetch::StepPlan plan;
   prefetch::Timeline predicted;
   prefetch::Bound bound;

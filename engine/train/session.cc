@@ -175,6 +175,7 @@ Status Session::PlanAndAllocate(const SessionOptions& options) {
     STRATA_ASSIGN_OR_RETURN(prefetch::Hardware hardware,
                             MeasureHardware(run_, *device_, *host_, *engine_));
     STRATA_ASSIGN_OR_RETURN(run_, PlanRun(config_, hardware));
+    run_.rates_source = RatesSource::kMeasured;
   }
   observer_.OnPlanned(run_);
   return OkStatus();
