@@ -1,17 +1,30 @@
 // Nothing lost: a run that is killed again and again ends with the bits of one that never was.
+#include <fmt/format.h>
 #include <gtest/gtest.h>
 #include <stdlib.h>
 
 #include <filesystem>
+#include <ostream>
 #include <random>
+#include <set>
 #include <string>
+#include <vector>
 
 #include "tests/tools/program.h"
 
 namespace strata::tools {
 namespace {
 
-class CrashTest : public testing::Test {
+constexpr int kStepsPerKill = 10;
+
+struct Case {
+  std::string name;
+  std::vector<std::string> sets;
+
+  friend void PrintTo(const Case& test, std::ostream* out) { *out << test.name; }
+};
+
+class CrashTest : public testing::TestWithParam<Case> {
  protected:
   CrashTest() {
     std::string pattern = std::string(STRATA_BINARY_DIR) + "/tests/crash-XXXXXX";
@@ -21,6 +34,15 @@ class CrashTest : public testing::Test {
     std::error_code ignored;
     std::filesystem::remove_all(directory_, ignored);
   }
+  Outcome Train(const std::string& config,
+                const std::optional<Disturbance>& disturbance = {}) const {
+    std::vector<std::string> arguments = {"train", config, "--resume", "--json"};
+    for (const std::string& set : GetParam().sets) {
+      arguments.push_back("--set");
+      arguments.push_back(set);
+    }
+    return RunStrata(arguments, disturbance);
+  }
   std::string directory_;
 };
 
@@ -29,33 +51,64 @@ int NumKills() {
   return text == nullptr ? 6 : atoi(text);
 }
 
-TEST_F(CrashTest, KilledAtRandomMomentsEndsWithTheSameBits) {
-  constexpr int kSteps = 120;
-  std::string calm = directory_ + "/calm";
-  Outcome undisturbed = RunStrata({"train", WriteTinyConfig(calm, kSteps), "--json"});
+// The names of the checkpoints that a run shows.
+std::set<std::string> Checkpoints(const std::string& directory) {
+  std::set<std::string> names;
+  std::error_code none_there;
+  for (const auto& entry :
+       std::filesystem::directory_iterator(directory + "/run/checkpoints", none_there)) {
+    names.insert(entry.path().filename());
+  }
+  return names;
+}
+
+// Lands everywhere: every other one in the start, the rest in a step or its commit, ever later.
+Disturbance Kill(int i, std::mt19937_64& random) {
+  if (i % 2 == 1) return {.after = std::chrono::microseconds(1'000 + random() % 80'000)};
+  return {.when_out_contains = fmt::format("{{\"step\":{},", (i + 1) * kStepsPerKill),
+          .after = std::chrono::microseconds(random() % 5'000)};
+}
+
+TEST_P(CrashTest, KilledAtRandomMomentsEndsWithTheSameBits) {
+  int num_kills = NumKills();
+  int num_steps = (num_kills + 1) * kStepsPerKill;
+  Outcome undisturbed = Train(WriteTinyConfig(directory_ + "/calm", num_steps));
   ASSERT_EQ(undisturbed.exit_code, 0) << undisturbed.err;
 
-  std::string config = WriteTinyConfig(directory_ + "/stormy", kSteps);
-  // Long enough to make progress, short enough to land everywhere: in the start, in a step, in a
-  // commit.
-  auto longest_us = static_cast<int64_t>(undisturbed.seconds * 1e6 * 2 / NumKills());
+  std::string config = WriteTinyConfig(directory_ + "/stormy", num_steps);
   std::mt19937_64 random(11);
   int kills = 0;
-  for (int i = 0; i < NumKills(); ++i) {
-    std::chrono::microseconds delay(
-        std::uniform_int_distribution<int64_t>(1000, longest_us)(random));
-    Outcome outcome = RunStrata({"train", config, "--resume", "--json"}, delay);
+  for (int i = 0; i < num_kills; ++i) {
+    Outcome outcome = Train(config, Kill(i, random));
     ASSERT_TRUE(outcome.was_killed || outcome.exit_code == 0) << outcome.err;
     kills += outcome.was_killed ? 1 : 0;
   }
-  EXPECT_GT(kills, NumKills() / 2) << "the run ended too early for this test to mean much";
-  Outcome last = RunStrata({"train", config, "--resume", "--json"});
+  EXPECT_GT(kills, num_kills / 2) << "the run ended too early for this test to mean much";
+  Outcome last = Train(config);
   ASSERT_EQ(last.exit_code, 0) << last.err;
-  EXPECT_EQ(JsonValue(last.out, "steps_done"), std::to_string(kSteps));
+  EXPECT_EQ(JsonValue(last.out, "steps_done"), std::to_string(num_steps));
   EXPECT_FALSE(JsonValue(last.out, "state_hash").empty());
   EXPECT_EQ(JsonValue(last.out, "state_hash"), JsonValue(undisturbed.out, "state_hash"));
   EXPECT_EQ(JsonValue(last.out, "weights_hash"), JsonValue(undisturbed.out, "weights_hash"));
+  EXPECT_EQ(Checkpoints(directory_ + "/stormy"), Checkpoints(directory_ + "/calm"));
 }
+
+const std::string kWeightsInHost = "zero_optimization.offload_param.device=cpu";
+const std::string kOptimizerInHost = "zero_optimization.offload_optimizer.device=cpu";
+
+// On nvme every step is committed; with anything in memory only checkpoints are.
+const std::vector<Case> kCases = {
+    {"all_on_nvme", {}},
+    {"all_on_nvme_keeping_none", {"checkpoint.keep_last=0"}},
+    {"all_on_nvme_keeping_two", {"checkpoint.keep_last=2"}},
+    {"all_in_host_keeping_none", {kWeightsInHost, kOptimizerInHost, "checkpoint.keep_last=0"}},
+    {"all_in_host", {kWeightsInHost, kOptimizerInHost}},
+    {"all_in_host_keeping_two", {kWeightsInHost, kOptimizerInHost, "checkpoint.keep_last=2"}},
+    {"weights_in_host", {kWeightsInHost}},
+    {"weights_in_host_keeping_two", {kWeightsInHost, "checkpoint.keep_last=2"}}};
+
+INSTANTIATE_TEST_SUITE_P(Tiers, CrashTest, testing::ValuesIn(kCases),
+                         [](const auto& test) { return test.param.name; });
 
 }  // namespace
 }  // namespace strata::tools

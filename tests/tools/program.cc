@@ -3,7 +3,7 @@
 #include <fcntl.h>
 #include <fmt/format.h>
 #include <poll.h>
-#include <signal.h>
+#include <sys/resource.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
@@ -56,31 +56,48 @@ bool Drain(int fd, std::string& text) {
   return count > 0;
 }
 
-}  // namespace
+constexpr Clock::time_point kNever = Clock::time_point::max();
 
-Outcome RunStrata(const std::vector<std::string>& arguments,
-                  std::optional<std::chrono::microseconds> signal_after, int signal_number) {
-  Outcome outcome;
-  Clock::time_point begin = Clock::now();
-  Child child = Start(arguments);
-  bool sent = !signal_after.has_value();
+// kNever as long as that is not known.
+Clock::time_point DueAt(const Disturbance& disturbance, const std::string& out) {
+  bool is_known = out.find(disturbance.when_out_contains) != std::string::npos;
+  return is_known ? Clock::now() + disturbance.after : kNever;
+}
+
+// Until the program closes both.
+void ReadOutput(const Child& child, const Disturbance* disturbance, Outcome& outcome) {
+  Clock::time_point due = kNever;
   std::array<pollfd, 2> fds = {{{child.out, POLLIN, 0}, {child.err, POLLIN, 0}}};
   while (fds[0].fd >= 0 || fds[1].fd >= 0) {
-    if (!sent && Clock::now() - begin >= *signal_after) {
-      kill(child.pid, signal_number);
-      sent = true;
+    if (disturbance != nullptr && due == kNever) due = DueAt(*disturbance, outcome.out);
+    if (Clock::now() >= due) {
+      kill(child.pid, disturbance->signal_number);
+      disturbance = nullptr;
+      due = kNever;
     }
-    STRATA_CHECK(poll(fds.data(), fds.size(), sent ? -1 : 1) >= 0);
+    STRATA_CHECK(poll(fds.data(), fds.size(), due == kNever ? -1 : 1) >= 0);
     if (fds[0].revents != 0 && !Drain(child.out, outcome.out)) fds[0].fd = -1;
     if (fds[1].revents != 0 && !Drain(child.err, outcome.err)) fds[1].fd = -1;
   }
+}
+
+}  // namespace
+
+Outcome RunStrata(const std::vector<std::string>& arguments,
+                  const std::optional<Disturbance>& disturbance) {
+  Outcome outcome;
+  Clock::time_point begin = Clock::now();
+  Child child = Start(arguments);
+  ReadOutput(child, disturbance.has_value() ? &*disturbance : nullptr, outcome);
   int status = 0;
-  STRATA_CHECK(waitpid(child.pid, &status, 0) == child.pid);
+  rusage usage{};
+  STRATA_CHECK(wait4(child.pid, &status, 0, &usage) == child.pid);
   close(child.out);
   close(child.err);
   outcome.was_killed = WIFSIGNALED(status);
   if (WIFEXITED(status)) outcome.exit_code = WEXITSTATUS(status);
   outcome.seconds = std::chrono::duration<double>(Clock::now() - begin).count();
+  outcome.peak_rss_bytes = static_cast<uint64_t>(usage.ru_maxrss) * 1024;
   return outcome;
 }
 

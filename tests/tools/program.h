@@ -1,7 +1,10 @@
 // Runs the strata program as a user's shell would.
 #pragma once
 
+#include <signal.h>
+
 #include <chrono>
+#include <cstdint>
 #include <optional>
 #include <string>
 #include <vector>
@@ -14,12 +17,18 @@ struct Outcome {
   std::string err;     // stderr
   bool was_killed = false;
   double seconds = 0;
+  uint64_t peak_rss_bytes = 0;  // as the kernel counted it
 };
 
-// With `signal_after`, sends `signal_number` to it that long after the start, if it still runs.
+// One signal to the program, if it still runs by then.
+struct Disturbance {
+  int signal_number = SIGKILL;
+  std::string when_out_contains = {};  // empty: from the start
+  std::chrono::microseconds after = {};
+};
+
 Outcome RunStrata(const std::vector<std::string>& arguments,
-                  std::optional<std::chrono::microseconds> signal_after = {},
-                  int signal_number = 9);
+                  const std::optional<Disturbance>& disturbance = {});
 
 // A file with a tiny run that trains in `directory` for `steps` steps on nvme.
 std::string WriteTinyConfig(const std::string& directory, int steps);

@@ -159,10 +159,12 @@ TEST_F(ProgramTest, CtrlCCommitsTheStepUnderWayAndResumeEndsWithTheSameBits) {
   Outcome expected = RunStrata({"train", WriteTinyConfig(calm, 60), "--json"});
   ASSERT_EQ(expected.exit_code, 0) << expected.err;
   std::string config = WriteTinyConfig(directory_, 60);
-  auto half = std::chrono::microseconds(static_cast<int64_t>(expected.seconds * 5e5));
-  Outcome stopped = RunStrata({"train", config, "--json"}, half, SIGINT);
+  Outcome stopped =
+      RunStrata({"train", config, "--json"},
+                Disturbance{.signal_number = SIGINT, .when_out_contains = "{\"step\":5,"});
   ASSERT_EQ(stopped.exit_code, 130) << stopped.err;
   EXPECT_EQ(JsonValue(stopped.out, "stopped"), "true");
+  EXPECT_GE(std::stoi(JsonValue(stopped.out, "steps_done")), 5);
   Outcome rest = RunStrata({"train", config, "--resume", "--json"});
   ASSERT_EQ(rest.exit_code, 0) << rest.err;
   EXPECT_EQ(JsonValue(rest.out, "state_hash"), JsonValue(expected.out, "state_hash"));
