@@ -65,6 +65,14 @@ TEST_P(CheckpointerTest, KeepLastTwoKeepsTheNewestTwo) {
   EXPECT_THAT(Checkpoints(), ElementsAre("step-000009", "step-000010"));
 }
 
+TEST_P(CheckpointerTest, AStoppedRunKeepsItsCheckpointsAndResumesWhereItStopped) {
+  RunConfig config = Config(2);
+  OrDie(TrainAndStopAfter(config, 7));
+  EXPECT_THAT(Checkpoints(), ElementsAre("step-000003", "step-000006"));
+  EXPECT_EQ(OrDie(Train(config, SessionOptions::Start::kResume)).first_step, 7u);
+  EXPECT_THAT(Checkpoints(), ElementsAre("step-000009", "step-000010"));
+}
+
 TEST_P(CheckpointerTest, WithoutAnIntervalTheLastStepIsTheOnlyCheckpoint) {
   OrDie(Train(Config(2, /*every_steps=*/0)));
   EXPECT_THAT(Checkpoints(), ElementsAre("step-000010"));

@@ -4,6 +4,7 @@
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
+#include <ostream>
 #include <string>
 #include <vector>
 
@@ -24,6 +25,8 @@ struct Model {
   bool tied = false;
   int hidden_size = 64;
   int accumulation = 2;  // of a batch of eight
+
+  friend void PrintTo(const Model& model, std::ostream* out) { *out << model.name; }
 };
 
 // Where it lives: weights and optimizer state at home in a tier each.
