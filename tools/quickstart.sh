@@ -8,6 +8,7 @@
 #                                            one needs --set memory.device=... and memory.host=...
 #   tools/quickstart.sh --config RUN.toml    your own run; what is in its run_dir is left alone
 #   ... --set train.steps=20                 any key of the configuration
+#   ... --resume, --overwrite                continue the run that is there, or replace it
 #
 # The run writes to runs/quickstart in the repository. With --config it writes to where RUN.toml says,
 # seen from the current directory. Relative paths in --set start from the same place.
@@ -25,11 +26,12 @@ existing() {
 }
 
 config=
-start=(--overwrite)  # of the built-in run, which is made anew each time
+start=()
+is_ours=true  # a run in runs/quickstart, which is made anew each time
 arguments=()
 while [ $# -gt 0 ]; do
   case "$1" in
-    --config) config="$(existing "$1" "${2:?--config needs a file}")"; start=(); shift 2 ;;
+    --config) config="$(existing "$1" "${2:?--config needs a file}")"; is_ours=false; shift 2 ;;
     --data)
       path="$(existing "$1" "${2:?--data needs a path}")"
       arguments+=(--set "data.path=$path")
@@ -42,14 +44,16 @@ while [ $# -gt 0 ]; do
       ;;
     --set)
       # A run_dir of the user's own may hold a run of the user's own.
-      case "${2:?--set needs a.b=c}" in train.run_dir* | train[\ =]*) start=() ;; esac
+      case "${2:?--set needs a.b=c}" in train.run_dir* | train[\ =]*) is_ours=false ;; esac
       arguments+=(--set "$2")
       shift 2
       ;;
+    --resume | --overwrite) start=("$1"); shift ;;
     -h | --help) usage; exit 0 ;;
     *) echo "error: unknown argument '$1'" >&2; usage >&2; exit 2 ;;
   esac
 done
+if $is_ours && [ ${#start[@]} -eq 0 ]; then start=(--overwrite); fi
 
 here="$PWD"
 cd "$root"
@@ -66,4 +70,4 @@ trap 'rm -f "$log"' EXIT
 "$root/$program" train "${config:-configs/quickstart.toml}" "${start[@]+"${start[@]}"}" \
   "${arguments[@]+"${arguments[@]}"}"
 echo
-echo "strata is $root/$program; the commands above work in $PWD"
+echo "the program is $root/$program"
