@@ -22,9 +22,9 @@ class MemoryTest : public testing::Test {
     std::error_code ignored;
     std::filesystem::remove_all(directory_, ignored);
   }
-  // Of two steps.
+  // Of one step.
   uint64_t PeakRssBytes(const std::vector<std::string>& sets) {
-    std::vector<std::string> arguments = {"train", WriteTinyConfig(directory_, 2), "--overwrite"};
+    std::vector<std::string> arguments = {"train", WriteTinyConfig(directory_, 1), "--overwrite"};
     for (const std::string& set : sets) {
       arguments.push_back("--set");
       arguments.push_back(set);
