@@ -54,6 +54,8 @@ while [ $# -gt 0 ]; do
   esac
 done
 if $is_ours && [ ${#start[@]} -eq 0 ]; then start=(--overwrite); fi
+# A few seconds, so that what is predicted is predicted for this machine.
+start+=(--measure)
 
 here="$PWD"
 cd "$root"
