@@ -92,6 +92,7 @@ class ArenaMap::Finder {
   void Collect(const Range& range, size_t first, size_t last) {
     std::optional<double> loss = LossOf(first, last);
     if (!loss) return;
+    if (search_.toll) *loss += search_.toll(range);
     windows_.push_back({range, first, last, *loss});
     least_loss_ = std::min(least_loss_, *loss);
   }

@@ -40,6 +40,8 @@ struct Search {
   uint64_t reserve_bytes = 0;  // as much must stay free or evictable elsewhere
   size_t ready_op = 0;         // bytes last used at this op or before count as free since long
   std::function<EvictionCost(BlockId)> cost;
+  // What taking a range loses beside its tenants; unset: nothing.
+  std::function<double(const Range&)> toll = {};
   // Taken where it costs at most `preferred_gain` more than the best.
   std::optional<uint64_t> preferred_offset_bytes = {};
   double preferred_gain = 0;

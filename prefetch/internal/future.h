@@ -17,6 +17,8 @@ class Future {
   // When the value that `block` has just before op `from` is read next: an op's index, counted on
   // into the next step for persistent blocks. kNever: overwritten first, or not used any more.
   uint64_t NextRead(BlockId block, size_t from) const;
+  // The last op of the step that uses it.
+  size_t LastUse(BlockId block) const { return uses_[Index(block)].back().op; }
   bool IsWrittenIn(BlockId block, size_t first_op, size_t end_op) const;
   bool IsLastWrite(BlockId block, size_t op) const;
 

@@ -50,6 +50,7 @@ void Placement::StartWith(const CachedCopy& cached) {
   Copy& copy = CopyOf(cached.block, slot.tier);
   copy.version = 0;
   copy.at_start = cached;
+  start_slots_[static_cast<size_t>(slot.tier)][slot.offset_bytes] = cached.block;
 }
 
 void Placement::StartOp(size_t op, std::optional<NodeIndex> gate) {

@@ -6,6 +6,7 @@
 #pragma once
 
 #include <array>
+#include <map>
 #include <optional>
 #include <string>
 #include <vector>
@@ -120,6 +121,9 @@ class Placement {
   EvictionCost CostOf(BlockId block, Tier tier, const Request& request) const;
   double MoveWeight(BlockId block, Tier tier) const;
   void PreferStart(BlockId block, Tier tier, Search* search) const;
+  double WorthOfReturn(BlockId block) const;
+  double Toll(const Range& range, BlockId block, Tier tier) const;
+  bool IsInVain(BlockId block, const Copy& copy) const;
   void Occupy(BlockId block, const Slot& slot, size_t for_op);
   bool Evict(BlockId block, Tier tier, const Request& request);
   void Drop(BlockId block, Tier tier);
@@ -140,6 +144,8 @@ class Placement {
   Sequence sequence_;
   std::array<ArenaMap, kNumMemoryTiers> arenas_;
   std::array<Usage, kNumMemoryTiers> usages_;
+  // By offset: whose place it is when the step starts, and shall be when it ends.
+  std::array<std::map<uint64_t, BlockId>, kNumMemoryTiers> start_slots_;
   std::vector<BlockState> states_;
   Shortage shortage_;
 };

@@ -14,6 +14,10 @@ constexpr double kNvmeWeight = 4;
 // of which the write wears the drive.
 constexpr double kSpillWeight = 8 * kNvmeWeight;
 
+// Of what a copy is worth that nobody will find: not quite nothing, so that what is free goes
+// first.
+constexpr double kInVain = 1e-6;
+
 // By how much the same allocation may move between two plannings of a step.
 constexpr size_t kSlackOps = 4;
 
@@ -40,6 +44,8 @@ Search Placement::SearchFor(BlockId block, Tier tier, const Request& request) co
       .reserve_bytes = request.reserve_bytes[static_cast<size_t>(tier)],
       .ready_op = op_ - std::min(op_, settled_ops),
       .cost = [=, this, &request](BlockId tenant) { return CostOf(tenant, tier, request); }};
+  if (!start_slots_[static_cast<size_t>(tier)].empty())
+    search.toll = [=, this](const Range& range) { return Toll(range, block, tier); };
   PreferStart(block, tier, &search);
   return search;
 }
@@ -53,7 +59,18 @@ EvictionCost Placement::CostOf(BlockId block, Tier tier, const Request& request)
   double ops_until_read =
       static_cast<double>(state.next_read - std::min<uint64_t>(op_, state.next_read));
   double weight = MoveWeight(block, tier) / (ops_until_read + 1);
+  if (IsInVain(block, copy)) weight *= kInVain;
   return {.loss = static_cast<double>(copy.slot.size_bytes) * weight, .last_use = copy.last_use};
+}
+
+// Only what ends the step where it started it is there for the next one. Where nothing was there
+// when the step started, that is still to be found, and all is worth its place.
+bool Placement::IsInVain(BlockId block, const Copy& copy) const {
+  bool is_settled =
+      std::ranges::any_of(start_slots_, [](const auto& slots) { return !slots.empty(); });
+  bool is_in_place = copy.at_start && copy.at_start->slot == copy.slot;
+  return is_settled && !is_in_place && IsCurrentOnNvme(block) &&
+         StateOf(block).next_read >= trace_.ops.size();
 }
 
 double Placement::MoveWeight(BlockId block, Tier tier) const {
@@ -64,15 +81,37 @@ double Placement::MoveWeight(BlockId block, Tier tier) const {
   return IsHome(Describe(block), Tier::kDevice) ? 2 * kCopyWeight : kSpillWeight;
 }
 
-// A copy that ends the step where it started it need not be fetched in the next one. `since_op`
-// tells when, the last time this step was planned, the copy came that stayed.
+// What it saves in the next step that a block is back in its place when this one ends.
+double Placement::WorthOfReturn(BlockId block) const {
+  uint64_t next_read = future_.NextRead(block, trace_.ops.size());
+  double ops_until_read = static_cast<double>(next_read - op_);
+  return static_cast<double>(SlotBytes(Describe(block))) * kNvmeWeight / ops_until_read;
+}
+
+// `since_op` tells when, the last time this step was planned, the copy came that stayed.
 void Placement::PreferStart(BlockId block, Tier tier, Search* search) const {
   const std::optional<CachedCopy>& at_start = CopyOf(block, tier).at_start;
   if (!at_start || op_ + prefetch_ops_ + kSlackOps < at_start->since_op) return;
   search->preferred_offset_bytes = at_start->slot.offset_bytes;
-  uint64_t next_read = future_.NextRead(block, trace_.ops.size());
-  double ops_until_read = static_cast<double>(next_read - op_);
-  search->preferred_gain = static_cast<double>(search->size_bytes) * kNvmeWeight / ops_until_read;
+  search->preferred_gain = WorthOfReturn(block);
+}
+
+// What `block` would spoil in `range` if it is still in use when others come back there.
+double Placement::Toll(const Range& range, BlockId block, Tier tier) const {
+  const std::map<uint64_t, BlockId>& slots = start_slots_[static_cast<size_t>(tier)];
+  auto slot = slots.upper_bound(range.offset_bytes);
+  if (slot != slots.begin()) --slot;
+  double toll = 0;
+  for (; slot != slots.end() && slot->first < range.end_bytes(); ++slot) {
+    const BlockId other = slot->second;
+    const Copy& copy = CopyOf(other, tier);
+    bool overlaps =
+        copy.at_start->slot.offset_bytes + copy.at_start->slot.size_bytes > range.offset_bytes;
+    bool is_gone_by_then = future_.LastUse(block) + prefetch_ops_ < copy.at_start->since_op;
+    if (overlaps && other != block && !copy.is_present && !is_gone_by_then)
+      toll += WorthOfReturn(other);
+  }
+  return toll;
 }
 
 void Placement::Occupy(BlockId block, const Slot& slot, size_t for_op) {

@@ -6,8 +6,8 @@
 namespace strata::prefetch::internal {
 namespace {
 
-constexpr int kFreeRounds = 1;
-constexpr int kMaxRounds = 8;
+// So many rounds to find what comes back of itself; then it is forced, by giving up half in each.
+constexpr int kPatientRounds = 12;
 
 // What is in the same slot at both ends of the step.
 std::vector<CachedCopy> InBoth(const std::vector<CachedCopy>& start,
@@ -31,18 +31,19 @@ Result<SteadyStep> SteadyStateFinder::Find(uint32_t prefetch_ops,
   return WithWarmStart(prefetch_ops, {std::move(layout), std::move(step), {}});
 }
 
-// The first rounds let the step find its own steady state; then what does not come back is given
-// up, until all does.
+// A step that starts with nothing cached tells what could be there when it ends. Planned again with
+// that, what does not come back to its place is given up, until all does. It ends, at the latest
+// with nothing left: the step as it was.
 SteadyStep SteadyStateFinder::WithWarmStart(uint32_t prefetch_ops, SteadyStep cold) const {
   std::vector<CachedCopy> start = cold.step.cached;
-  for (int round = 0; round < kMaxRounds && !start.empty(); ++round) {
+  for (int round = 0; !start.empty(); ++round) {
     Result<PlannedStep> warm =
         StepPlanner(trace_, cold.layout, future_, prefetch_ops, start).Plan();
-    if (!warm.ok()) break;
-    std::vector<CachedCopy> both = InBoth(start, warm->cached);
-    if (both.size() == start.size())
+    std::vector<CachedCopy> both = warm.ok() ? InBoth(start, warm->cached) : start;
+    if (warm.ok() && both.size() == start.size())
       return SteadyStep{std::move(cold.layout), std::move(*warm), std::move(start)};
-    start = round < kFreeRounds ? std::move(warm->cached) : std::move(both);
+    if (!warm.ok() || round >= kPatientRounds) both.resize(both.size() / 2);
+    start = std::move(both);
   }
   return cold;
 }

@@ -52,6 +52,15 @@ TEST_F(ArenaMapTest, FindsNothingWhereNothingIsFreeOrMayGo) {
   EXPECT_EQ(OffsetFor(For(26)), std::nullopt);  // two, but not next to each other
 }
 
+TEST_F(ArenaMapTest, WhatARangeLosesBesideItsTenantsCountsAsTheirs) {
+  losses_ = {{kA, 1}, {kC, 4}};
+  Search search = For(25);
+  search.toll = [](const Range& range) { return range.offset_bytes == 0 ? 5.0 : 0.0; };
+  EXPECT_EQ(OffsetFor(search), 50u);
+  losses_[kC] = 9;
+  EXPECT_EQ(OffsetFor(search), 0u);
+}
+
 TEST_F(ArenaMapTest, TakesTheNeighboursWithTheLeastLossTogether) {
   losses_ = {{kA, 1}, {kB, 9}, {kC, 4}, {kD, 4}};
   EXPECT_EQ(OffsetFor(For(25)), 0u);

@@ -253,6 +253,23 @@ TEST(CompileTest, WithAllStateOnNvmeAStepMovesNoMoreThanWeightsTwiceAndOptimizer
   }
 }
 
+TEST(CompileTest, MostOfHostMemoryOutlivesTheStep) {
+  for (bool clip : {false, true}) {
+    Trace trace = fakes::TrainingTrace({.num_layers = 12, .clip = clip});
+    uint64_t host_bytes =
+        clip ? 512_MiB : 256_MiB;  // with clipping all gradients are there at once
+    for (uint32_t depth : {0, 1, 2}) {
+      Result<StepPlan> plan =
+          Compile(trace, {.budgets = {128_MiB, host_bytes}, .prefetch_ops = depth});
+      ASSERT_TRUE(plan.ok()) << plan.status().ToString();
+      uint64_t cached_bytes = 0;
+      for (const Resident& resident : plan->residents)
+        if (resident.slot.tier == Tier::kHost) cached_bytes += resident.slot.size_bytes;
+      EXPECT_GT(cached_bytes, host_bytes / 2) << "depth " << depth << (clip ? " clipping" : "");
+    }
+  }
+}
+
 TEST(CompileTest, MoreHostMemoryReadsLessFromNvme) {
   fakes::TrainingTraceOptions options;
   Trace trace = fakes::TrainingTrace(options);
