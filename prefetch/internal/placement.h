@@ -118,7 +118,8 @@ class Placement {
   bool BringToDevice(BlockId block, const Request& request);
   bool Allocate(BlockId block, Tier tier, const Request& request);
   Search SearchFor(BlockId block, Tier tier, const Request& request) const;
-  EvictionCost CostOf(BlockId block, Tier tier, const Request& request) const;
+  EvictionCost CostOf(BlockId block, Tier tier, const Request& request,
+                      uint64_t wanted_bytes) const;
   double MoveWeight(BlockId block, Tier tier) const;
   void PreferStart(BlockId block, Tier tier, Search* search) const;
   double WorthOfReturn(BlockId block) const;

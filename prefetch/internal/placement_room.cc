@@ -38,12 +38,14 @@ bool Placement::Allocate(BlockId block, Tier tier, const Request& request) {
 
 Search Placement::SearchFor(BlockId block, Tier tier, const Request& request) const {
   size_t settled_ops = prefetch_ops_ + 2;
-  Search search{
-      .size_bytes = SlotBytes(Describe(block)),
-      .choice = request.choice,
-      .reserve_bytes = request.reserve_bytes[static_cast<size_t>(tier)],
-      .ready_op = op_ - std::min(op_, settled_ops),
-      .cost = [=, this, &request](BlockId tenant) { return CostOf(tenant, tier, request); }};
+  uint64_t size_bytes = SlotBytes(Describe(block));
+  Search search{.size_bytes = size_bytes,
+                .choice = request.choice,
+                .reserve_bytes = request.reserve_bytes[static_cast<size_t>(tier)],
+                .ready_op = op_ - std::min(op_, settled_ops),
+                .cost = [=, this, &request](BlockId tenant) {
+                  return CostOf(tenant, tier, request, size_bytes);
+                }};
   if (!start_slots_[static_cast<size_t>(tier)].empty())
     search.toll = [=, this](const Range& range) { return Toll(range, block, tier); };
   PreferStart(block, tier, &search);
@@ -51,7 +53,10 @@ Search Placement::SearchFor(BlockId block, Tier tier, const Request& request) co
 }
 
 // The worth of a byte that stays: what fetching it again costs, over the time until that is needed.
-EvictionCost Placement::CostOf(BlockId block, Tier tier, const Request& request) const {
+// Of a larger block only as many bytes count as are wanted, as the rest is room for the next: else
+// a small one that must be spilled would be cheaper than a large one that is only read again.
+EvictionCost Placement::CostOf(BlockId block, Tier tier, const Request& request,
+                               uint64_t wanted_bytes) const {
   const BlockState& state = StateOf(block);
   const Copy& copy = CopyOf(block, tier);
   bool is_needed = request.keep_until && state.next_read <= *request.keep_until;
@@ -60,7 +65,8 @@ EvictionCost Placement::CostOf(BlockId block, Tier tier, const Request& request)
       static_cast<double>(state.next_read - std::min<uint64_t>(op_, state.next_read));
   double weight = MoveWeight(block, tier) / (ops_until_read + 1);
   if (IsInVain(block, copy)) weight *= kInVain;
-  return {.loss = static_cast<double>(copy.slot.size_bytes) * weight, .last_use = copy.last_use};
+  double bytes = static_cast<double>(std::min(copy.slot.size_bytes, wanted_bytes));
+  return {.loss = bytes * weight, .last_use = copy.last_use};
 }
 
 // Only what ends the step where it started it is there for the next one. Where nothing was there

@@ -21,14 +21,14 @@ using ::testing::HasSubstr;
 using ::testing::IsEmpty;
 using ::testing::Not;
 
-constexpr uint64_t kSlot = 4096;  // every block of the small traces takes one slot
+constexpr uint64_t kSlot = 4096;  // blocks of the small traces take one if nothing else is said
 
 class SmallTrace {
  public:
-  BlockId Persistent(std::string name, Tier home = Tier::kNvme) {
+  BlockId Persistent(std::string name, Tier home = Tier::kNvme, uint64_t slots = 1) {
     trace_.blocks.push_back({.name = std::move(name),
                              .purpose = "state",
-                             .size_bytes = kSlot,
+                             .size_bytes = slots * kSlot,
                              .lifetime = Lifetime::kPersistent,
                              .home = home});
     return static_cast<BlockId>(trace_.blocks.size() - 1);
@@ -172,6 +172,18 @@ TEST(CompileTest, AStepBlockWithoutRoomInAnyMemoryIsSpilledAndReadBack) {
   EXPECT_THAT(SpilledBlocks(plan), ElementsAre(x));
   // y was last used by g: nobody needs it moved.
   EXPECT_THAT(DepsOf(plan, "run g"), ElementsAre("write x"));
+}
+
+TEST(CompileTest, WhatCanBeReadAgainGoesBeforeASmallerBlockThatWouldBeSpilled) {
+  SmallTrace trace;
+  BlockId weights = trace.Persistent("w", Tier::kNvme, 16), x = trace.Step("x"),
+          y = trace.Step("y");
+  trace.Op("f", Lane::kCpu, {Reads(weights), Writes(x)});
+  trace.Op("g", Lane::kCpu, {Writes(y)});
+  trace.Op("h", Lane::kCpu, {Reads(y)});
+  trace.Op("i", Lane::kCpu, {Reads(weights), Reads(x)});
+  EXPECT_THAT(NamesOf(trace.Plan(0, 17)),
+              ElementsAre("run f", "run g", "run h", "read w", "run i"));
 }
 
 // Two ops on different blocks that are both in host memory.
