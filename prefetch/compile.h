@@ -27,7 +27,8 @@ struct CompileOptions {
 Result<StepPlan> Compile(const Trace& trace, const CompileOptions& options);
 
 // The best of several compilations (prefetch depths and kept bytes) by simulated step time on
-// `hardware`.
+// `hardware`; of those of about the same time, one that fetches at least two ops ahead, and then
+// the one that writes and reads least.
 // kResourceExhausted as above, plus the smallest budgets that would fit (SmallestBudgets).
 Result<StepPlan> CompileBest(const Trace& trace, const Budgets& budgets, const Hardware& hardware);
 

@@ -16,6 +16,8 @@ constexpr std::array<uint32_t, 10> kDepths = {0, 1, 2, 3, 4, 6, 8, 12, 16, 24};
 // Simulated times closer than this are equal: the model is no better than that.
 constexpr double kSameTime = 0.02;
 constexpr double kSameBytes = 0.001;
+// A plan that fetches less far ahead stalls whenever a transfer takes longer than the model says.
+constexpr uint32_t kSafeDepth = 2;
 constexpr std::array<uint64_t, 5> kKeptSixteenths = {2, 4, 6, 8, 11};  // of host memory
 
 Status NameSmallest(const Trace& trace, const Budgets& budgets, const Status& failure) {
@@ -27,10 +29,11 @@ Status NameSmallest(const Trace& trace, const Budgets& budgets, const Status& fa
                                        FormatBytes(smallest->host_bytes)));
 }
 
-// What is wanted of a plan: first time, then few bytes written, which wear the drive, then few
-// read.
+// What is wanted of a plan: first time, then that it fetches ahead, then few bytes written, which
+// wear the drive, then few read.
 struct Score {
   double step_s = 0;
+  uint32_t safe_ops = 0;  // how far it fetches ahead, up to where it is safe
   double nvme_bytes_written = 0;
   double nvme_bytes_read = 0;
 };
@@ -41,12 +44,14 @@ Score ScoreOf(const StepPlan& plan, const Hardware& hardware) {
     return static_cast<double>(traffic.bytes_by_lane[static_cast<size_t>(lane)]);
   };
   return {.step_s = Simulate(plan, hardware).step_s,
+          .safe_ops = std::min(plan.prefetch_ops, kSafeDepth),
           .nvme_bytes_written = bytes(Lane::kNvmeWrite),
           .nvme_bytes_read = bytes(Lane::kNvmeRead)};
 }
 
 // Of two plans that take about the same time.
-bool MovesLess(const Score& a, const Score& b) {
+bool IsBetter(const Score& a, const Score& b) {
+  if (a.safe_ops != b.safe_ops) return a.safe_ops > b.safe_ops;
   double written = a.nvme_bytes_written - b.nvme_bytes_written;
   if (std::abs(written) > kSameBytes * b.nvme_bytes_written) return written < 0;
   return a.nvme_bytes_read < b.nvme_bytes_read;
@@ -68,7 +73,8 @@ class Contest {
     return OkStatus();
   }
 
-  // The one that moves least of those that are about as fast as the fastest.
+  // The best of those that are about as fast as the fastest. So one that does not fetch ahead wins
+  // only where all others are slower by more than the model's error.
   const CompileOptions& best_options() const { return Best().options; }
   bool BestReadsNvme() const { return Best().score.nvme_bytes_read > 0; }
 
@@ -84,7 +90,7 @@ class Contest {
     const Entry* best = nullptr;
     for (const Entry& entry : entries_) {
       if (entry.score.step_s > fastest_s * (1 + kSameTime)) continue;
-      if (best == nullptr || MovesLess(entry.score, best->score)) best = &entry;
+      if (best == nullptr || IsBetter(entry.score, best->score)) best = &entry;
     }
     return *best;
   }

@@ -14,7 +14,7 @@ namespace {
 using ::testing::AllOf;
 using ::testing::HasSubstr;
 
-TEST(CompileBestTest, NoDepthAloneIsFasterThanTheChosenPlan) {
+TEST(CompileBestTest, NoDepthAloneIsFasterThanTheChosenPlanByMoreThanTheModelsError) {
   Trace trace = fakes::TrainingTrace({.num_layers = 6});
   Budgets budgets{128_MiB, 256_MiB};
   Hardware hardware;
@@ -24,7 +24,17 @@ TEST(CompileBestTest, NoDepthAloneIsFasterThanTheChosenPlan) {
   for (uint32_t depth : {0, 1, 4, 24}) {
     Result<StepPlan> plan = Compile(trace, {.budgets = budgets, .prefetch_ops = depth});
     ASSERT_TRUE(plan.ok()) << plan.status().ToString();
-    EXPECT_LE(Simulate(*best, hardware).step_s, Simulate(*plan, hardware).step_s) << depth;
+    EXPECT_LE(Simulate(*best, hardware).step_s, 1.02 * Simulate(*plan, hardware).step_s) << depth;
+  }
+}
+
+TEST(CompileBestTest, OfPlansOfAboutTheSameTimeOneFetchesAhead) {
+  // On paper it makes no difference here: the updates of a step keep the cores busy at any depth.
+  for (bool clip : {false, true}) {
+    Trace trace = fakes::TrainingTrace({.num_layers = 12, .clip = clip});
+    Result<StepPlan> best = CompileBest(trace, {128_MiB, clip ? 512_MiB : 256_MiB}, Hardware());
+    ASSERT_TRUE(best.ok()) << best.status().ToString();
+    EXPECT_GE(best->prefetch_ops, 2u);
   }
 }
 
