@@ -129,12 +129,11 @@ Status RunDirectory::TruncateMetrics(uint64_t step) const {
   if (!text.ok()) return text.status();
   std::string kept;
   std::string_view rest = *text;
-  while (!rest.empty()) {
-    size_t end = std::min(rest.find('\n'), rest.size());
+  // What has no newline behind it was torn by a kill.
+  for (size_t end; (end = rest.find('\n')) != std::string_view::npos; rest.remove_prefix(end + 1)) {
     std::string_view line = rest.substr(0, end);
     uint64_t line_step = StepOfLine(line);
     if (line_step > 0 && line_step <= step) kept.append(line).append("\n");
-    rest.remove_prefix(std::min(end + 1, rest.size()));
   }
   return aio::WriteFileAtomically(MetricsPath(path_), kept);
 }

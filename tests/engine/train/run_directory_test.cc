@@ -30,6 +30,14 @@ class RunDirectoryTest : public testing::Test {
   ScratchDirectory scratch_;
 };
 
+// Torn behind an inner object: ends as a whole line does, but is none.
+TEST_F(RunDirectoryTest, TruncatingDropsALineThatIsTornBehindABrace) {
+  RunDirectory directory = OrDie(RunDirectory::Create(Path()));
+  std::ofstream(Path() + "/metrics.jsonl") << "{\"step\":1}\n{\"step\":2,\"lanes\":{\"h2d\":{}";
+  ASSERT_TRUE(directory.TruncateMetrics(5).ok());
+  EXPECT_EQ(Metrics(), "{\"step\":1}\n");
+}
+
 TEST_F(RunDirectoryTest, KeepsItsIdForLife) {
   RunDirectory made = OrDie(RunDirectory::Create(Path()));
   RunDirectory opened = OrDie(RunDirectory::Open(Path()));
