@@ -53,8 +53,9 @@ Search Placement::SearchFor(BlockId block, Tier tier, const Request& request) co
 }
 
 // The worth of a byte that stays: what fetching it again costs, over the time until that is needed.
-// Of a larger block only as many bytes count as are wanted, as the rest is room for the next: else
-// a small one that must be spilled would be cheaper than a large one that is only read again.
+// Of a block that can be read again only as many bytes count as are wanted, as the rest is room for
+// the next: else one that must be written first would go because it is smaller. That one counts
+// whole, as it is written whole.
 EvictionCost Placement::CostOf(BlockId block, Tier tier, const Request& request,
                                uint64_t wanted_bytes) const {
   const BlockState& state = StateOf(block);
@@ -63,10 +64,12 @@ EvictionCost Placement::CostOf(BlockId block, Tier tier, const Request& request,
   if (copy.pins > 0 || is_needed) return {.is_possible = false};
   double ops_until_read =
       static_cast<double>(state.next_read - std::min<uint64_t>(op_, state.next_read));
-  double weight = MoveWeight(block, tier) / (ops_until_read + 1);
+  double move_weight = MoveWeight(block, tier);
+  double weight = move_weight / (ops_until_read + 1);
   if (IsInVain(block, copy)) weight *= kInVain;
-  double bytes = static_cast<double>(std::min(copy.slot.size_bytes, wanted_bytes));
-  return {.loss = bytes * weight, .last_use = copy.last_use};
+  uint64_t bytes = copy.slot.size_bytes;
+  if (move_weight < kSpillWeight) bytes = std::min(bytes, wanted_bytes);
+  return {.loss = static_cast<double>(bytes) * weight, .last_use = copy.last_use};
 }
 
 // Only what ends the step where it started it is there for the next one. Where nothing was there
