@@ -120,6 +120,16 @@ std::string Duration(double seconds) {
 
 std::string Ratio(double a, double b) { return b > 0 ? fmt::format("{:.2f}", a / b) : "?"; }
 
+// A ratio to what other rates than this machine's predict would say nothing.
+std::string AgainstPrediction(double step_s, const engine::PlannedRun& run) {
+  if (run.rates_source == engine::RatesSource::kDefaults) {
+    return " (with --measure: beside its prediction and its bound)";
+  }
+  return fmt::format("; {} predicted (x {}), bound {} (x {})", Duration(run.predicted.step_s),
+                     Ratio(step_s, run.predicted.step_s), Duration(run.bound.seconds),
+                     Ratio(step_s, run.bound.seconds));
+}
+
 void PrintSummary(const Console& console, const engine::SessionSummary& summary,
                   const engine::PlannedRun& run) {
   const std::string& run_dir = run.config.train.run_dir;
@@ -127,10 +137,8 @@ void PrintSummary(const Console& console, const engine::SessionSummary& summary,
   Print("moved   {} read from nvme, {} written to it\n", FormatBytes(summary.nvme_bytes_read),
         FormatBytes(summary.nvme_bytes_written));
   if (summary.median_step_s > 0) {
-    Print("step    {} median; {} predicted (x {}), bound {} (x {})\n",
-          Duration(summary.median_step_s), Duration(run.predicted.step_s),
-          Ratio(summary.median_step_s, run.predicted.step_s), Duration(run.bound.seconds),
-          Ratio(summary.median_step_s, run.bound.seconds));
+    Print("step    {} median{}\n", Duration(summary.median_step_s),
+          AgainstPrediction(summary.median_step_s, run));
     Print("loss    {:.4f} -> {:.4f} in {}\n", console.first_loss(), console.last_loss(),
           Duration(summary.seconds));
   }
