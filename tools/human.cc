@@ -26,6 +26,7 @@ std::string TwoUnits(uint64_t count, uint64_t ratio, std::string_view large,
 std::string FormatDuration(std::chrono::duration<double> duration) {
   double seconds = duration.count();
   if (!(seconds >= 0 && seconds < 1e12)) return "?";
+  if (seconds == 0) return "0 s";
   // A number that would be rounded up to the next unit is given in that unit.
   if (seconds < 0.9995e-3) return ThreeDigits(seconds * 1e6) + " us";
   if (seconds < 0.9995) return ThreeDigits(seconds * 1e3) + " ms";

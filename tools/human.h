@@ -6,7 +6,7 @@
 
 namespace strata::tools {
 
-// "250 us", "4.25 s", "3 min 12 s", "2 h 05 min", "3 d 04 h"; "?" for what is negative or not a
+// "0 s", "250 us", "4.25 s", "3 min 12 s", "2 h 05 min", "3 d 04 h"; "?" for what is negative or not a
 // number, as an estimate made of no steps is.
 std::string FormatDuration(std::chrono::duration<double> duration);
 
