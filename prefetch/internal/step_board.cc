@@ -37,7 +37,8 @@ void StepBoard::LeaveStep() {
 }
 
 void StepBoard::Quit() {
-  std::lock_guard lock(mutex_);
+  std::unique_lock lock(mutex_);
+  step_moves_.wait(lock, [&] { return num_in_step_ == 0; });
   quit_ = true;
   step_begins_.notify_all();
 }

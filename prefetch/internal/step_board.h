@@ -39,7 +39,8 @@ class StepBoard {
   explicit StepBoard(const StepPlan& plan) : plan_(plan), states_(plan.nodes.size()) {}
 
   // The life of a step's threads. Each is added once, before the first step; waits for the next
-  // step (false: there is none any more, the thread ends); and leaves the step it has seen.
+  // step (false: there is none any more, the thread ends); and leaves the step it has seen. Quit
+  // first waits until all have left a step that stalled, as each wakes the others until it leaves.
   void AddThread(Waiter* waiter);
   // A thread is missing: no step can begin.
   void MissThread(const Status& status);
