@@ -22,3 +22,14 @@ function(strata_isa_objects PREFIX)
     target_link_libraries(${PREFIX}_${isa} PRIVATE ${ARG_LIBRARIES} strata::flags)
   endforeach()
 endfunction()
+
+# strata_isa_test(NAME folder PREFIX prefix): the test that looks. DW.ref.__gxx_personality_v0, which
+# sanitizers bring, is a pointer, not code.
+function(strata_isa_test)
+  cmake_parse_arguments(ARG "" "NAME;PREFIX" "" ${ARGN})
+  foreach(isa ${STRATA_ISAS})
+    set(objects "$<JOIN:$<TARGET_OBJECTS:${ARG_PREFIX}_${isa}>, >")
+    add_test(NAME ${ARG_NAME}.no_weak_symbols_${isa} COMMAND sh -c
+      "! ${CMAKE_NM} --defined-only ${objects} | grep -v ' DW[.]ref[.]' | grep -E ' [WVu] '")
+  endforeach()
+endfunction()
