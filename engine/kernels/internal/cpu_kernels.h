@@ -16,6 +16,7 @@ namespace strata::engine {
 
 // The part of `matrix` that starts at (row, col), at most rows x cols.
 Matrix Part(const Matrix& matrix, size_t row, size_t rows, size_t col, size_t cols);
+// Its rows from `row` on, at most `rows`.
 inline Matrix Rows(const Matrix& matrix, size_t row, size_t rows) {
   return Part(matrix, row, rows, 0, matrix.cols);
 }

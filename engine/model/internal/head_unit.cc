@@ -78,7 +78,7 @@ Status HeadUnit::Loss(const Stream& stream, const LlamaModel::HeadOperands& oper
     const uint64_t count = std::min(chunk_rows_, num_tokens_ - first);
     WorkspaceLayout layout(workspace);
     const Buffers b = LayOut(layout, Pass::kForward, count);
-    STRATA_RETURN_IF_ERROR(Logits(stream, tensors, Rows(x, first, count), b));
+    STRATA_RETURN_IF_ERROR(Logits(stream, tensors, RowRange(x, first, count), b));
     STRATA_RETURN_IF_ERROR(kernels_->CrossEntropy(stream, b.logits, targets.subspan(first, count),
                                                   0.0f, b.dlogits, loss_sum));
   }
@@ -109,9 +109,9 @@ Status HeadUnit::LossAndGradients(const Stream& stream, const LlamaModel::HeadOp
   STRATA_RETURN_IF_ERROR(kernels_->Zero(stream, {d.data, d.size_bytes()}));
   for (uint64_t first = 0; first < num_tokens_; first += chunk_rows_) {
     const uint64_t count = std::min(chunk_rows_, num_tokens_ - first);
-    STRATA_RETURN_IF_ERROR(GradientRows(stream, tensors, Rows(x, first, count),
+    STRATA_RETURN_IF_ERROR(GradientRows(stream, tensors, RowRange(x, first, count),
                                         targets.subspan(first, count), gradient_scale,
-                                        Rows(d, first, count), loss_sum, workspace));
+                                        RowRange(d, first, count), loss_sum, workspace));
   }
   return OkStatus();
 }

@@ -73,8 +73,8 @@ Status MlpUnit::Forward(const Stream& stream, Bytes weights, const Matrix& x, co
   const Parameters parameters(spec_, dtype_, weights, {});
   for (uint64_t first = 0; first < num_tokens_; first += chunk_rows_) {
     const uint64_t count = std::min(chunk_rows_, num_tokens_ - first);
-    STRATA_RETURN_IF_ERROR(
-        ForwardRows(stream, parameters, Rows(x, first, count), Rows(y, first, count), workspace));
+    STRATA_RETURN_IF_ERROR(ForwardRows(stream, parameters, RowRange(x, first, count),
+                                       RowRange(y, first, count), workspace));
   }
   return OkStatus();
 }
@@ -111,8 +111,8 @@ Status MlpUnit::Backward(const Stream& stream, Bytes weights, const Matrix& x, c
   const Parameters parameters(spec_, dtype_, weights, gradient);
   for (uint64_t first = 0; first < num_tokens_; first += chunk_rows_) {
     const uint64_t count = std::min(chunk_rows_, num_tokens_ - first);
-    STRATA_RETURN_IF_ERROR(
-        BackwardRows(stream, parameters, Rows(x, first, count), Rows(d, first, count), workspace));
+    STRATA_RETURN_IF_ERROR(BackwardRows(stream, parameters, RowRange(x, first, count),
+                                        RowRange(d, first, count), workspace));
   }
   return OkStatus();
 }

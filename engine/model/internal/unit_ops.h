@@ -9,8 +9,8 @@
 
 namespace strata::engine {
 
-// Rows [first, first + count) of a matrix.
-inline Matrix Rows(const Matrix& matrix, size_t first, size_t count) {
+// Rows [first, first + count) of a matrix, all of which it has.
+inline Matrix RowRange(const Matrix& matrix, size_t first, size_t count) {
   Matrix rows = matrix;
   rows.data += first * matrix.stride * SizeOf(matrix.dtype);
   rows.rows = count;
