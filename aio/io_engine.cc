@@ -4,8 +4,9 @@
 
 #include "aio/internal/io_request.h"
 #include "aio/internal/posix_engine.h"
+#include "aio/internal/queue_engine.h"
 #include "aio/internal/request_engine.h"
-#include "aio/internal/uring_engine.h"
+#include "aio/internal/uring_queue.h"
 
 namespace strata::aio {
 
@@ -52,8 +53,9 @@ Status IoTicket::Wait(std::chrono::milliseconds deadline) {
 
 Result<std::unique_ptr<IoEngine>> IoEngine::Create(const IoEngineOptions& options) {
   STRATA_RETURN_IF_ERROR(CheckOptions(options));
-  return options.backend == IoBackend::kIoUring ? UringEngine::Create(options)
-                                                : PosixEngine::Create(options);
+  if (options.backend == IoBackend::kPosix) return PosixEngine::Create(options);
+  return QueueEngine::Create(options, IoBackend::kIoUring,
+                             [&options] { return UringQueue::Create(options); });
 }
 
 }  // namespace strata::aio

@@ -6,7 +6,7 @@
 
 #include <vector>
 
-#include "aio/internal/ring_feed.h"
+#include "aio/internal/queue_feed.h"
 
 namespace strata::aio {
 namespace {
@@ -64,33 +64,33 @@ TEST(PieceQueueTest, WhatAFailedRequestHasNotStartedIsDropped) {
   EXPECT_EQ(queue.num_pieces(), 0u);
 }
 
-TEST(RingFeedTest, OneRingTakesAllItHasRoomFor) {
-  RingFeed feed(4_KiB, 1);
+TEST(QueueFeedTest, OneRingTakesAllItHasRoomFor) {
+  QueueFeed feed(4_KiB, 1);
   EXPECT_THAT(feed.Push(Read(0, 10)), IsEmpty());
-  RingFeed::Portion portion = feed.Take(0, 8);
+  QueueFeed::Portion portion = feed.Take(0, 8);
   EXPECT_EQ(portion.pieces.size(), 8u);
   EXPECT_FALSE(portion.more);  // no room
   EXPECT_EQ(feed.Take(0, 8).pieces.size(), 2u);
 }
 
-TEST(RingFeedTest, SeveralRingsShareARequest) {
-  RingFeed feed(4_KiB, 4);
+TEST(QueueFeedTest, SeveralQueuesShareARequest) {
+  QueueFeed feed(4_KiB, 4);
   EXPECT_THAT(feed.Push(Read(0, 8)), IsEmpty());
-  RingFeed::Portion portion = feed.Take(0, 8);
+  QueueFeed::Portion portion = feed.Take(0, 8);
   EXPECT_EQ(portion.pieces.size(), 2u);
   EXPECT_TRUE(portion.more);  // were the others asleep, this ring would take all in the end
 }
 
-TEST(RingFeedTest, OnlyRingsThatFoundNothingAreWoken) {
-  RingFeed feed(4_KiB, 3);
+TEST(QueueFeedTest, OnlyQueuesThatFoundNothingAreWoken) {
+  QueueFeed feed(4_KiB, 3);
   EXPECT_TRUE(feed.Take(0, 8).pieces.empty());
   EXPECT_TRUE(feed.Take(1, 0).pieces.empty());  // it has no room, not nothing to do
   EXPECT_THAT(feed.Push(Read(0, 1)), ElementsAre(0));
   EXPECT_THAT(feed.Push(Read(0, 1)), IsEmpty());  // it has been woken
 }
 
-TEST(RingFeedTest, StoppingComesAfterTheWork) {
-  RingFeed feed(4_KiB, 1);
+TEST(QueueFeedTest, StoppingComesAfterTheWork) {
+  QueueFeed feed(4_KiB, 1);
   EXPECT_THAT(feed.Push(Read(0, 2)), IsEmpty());
   feed.Stop();
   EXPECT_FALSE(feed.Take(0, 1).stopping);

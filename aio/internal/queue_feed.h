@@ -1,4 +1,4 @@
-// The work that several rings share.
+// The work that several kernel queues share.
 #pragma once
 
 #include <cstdint>
@@ -10,10 +10,10 @@
 
 namespace strata::aio {
 
-// Thread-safe. Pieces go to whichever ring has room, in portions that leave some for the others.
-// A ring that found nothing is remembered, and named by the next Push for its thread to be woken:
+// Thread-safe. Pieces go to whichever queue has room, in portions that leave some for the others.
+// A queue that found nothing is remembered, and named by the next Push for its thread to be woken:
 // so no work is left lying, and no thread is woken that has enough to do.
-class RingFeed {
+class QueueFeed {
  public:
   struct Portion {
     std::vector<IoPiece> pieces;
@@ -21,17 +21,17 @@ class RingFeed {
     bool stopping = false;  // no work, and none will come
   };
 
-  RingFeed(uint64_t block_size_bytes, uint32_t num_rings)
-      : queue_(block_size_bytes), hungry_(num_rings, false) {}
+  QueueFeed(uint64_t block_size_bytes, uint32_t num_queues)
+      : waiting_(block_size_bytes), hungry_(num_queues, false) {}
 
-  // Returns the rings to wake.
+  // Returns the queues to wake.
   [[nodiscard]] std::vector<uint32_t> Push(std::shared_ptr<IoRequest> request);
-  Portion Take(uint32_t ring, size_t room);
-  void Stop();  // the caller then wakes all rings
+  Portion Take(uint32_t queue, size_t room);
+  void Stop();  // the caller then wakes all queues
 
  private:
   std::mutex mutex_;
-  PieceQueue queue_;
+  PieceQueue waiting_;
   std::vector<bool> hungry_;
   bool stopping_ = false;
 };

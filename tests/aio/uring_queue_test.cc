@@ -1,5 +1,5 @@
 // What only io_uring can meet: kernels and limits that refuse it.
-#include "aio/internal/uring_engine.h"
+#include "aio/internal/uring_queue.h"
 
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
@@ -38,7 +38,7 @@ bool RefuseIoUringInThisThread(int error_number) {
          prctl(PR_SET_SECCOMP, SECCOMP_MODE_FILTER, &filter) == 0;
 }
 
-TEST(UringEngineTest, AKernelThatRefusesIsUnavailableAndTheMessageSaysWhatToSet) {
+TEST(UringQueueTest, AKernelThatRefusesIsUnavailableAndTheMessageSaysWhatToSet) {
   for (int error_number : {EPERM, ENOSYS}) {
     int before = NumOpenDescriptors();
     bool refused = false;
@@ -77,7 +77,7 @@ class LockedMemoryLimit {
   rlimit before_;
 };
 
-TEST(UringEngineTest, WithoutTheRightToLockMemoryItWarnsOnceAndWorks) {
+TEST(UringQueueTest, WithoutTheRightToLockMemoryItWarnsOnceAndWorks) {
   HugeMemory memory = OrDie(HugeMemory::Map(16_MiB));
   // Enough for the rings, also when other processes of this user have locked some.
   LockedMemoryLimit limit(7_MiB);

@@ -1,0 +1,51 @@
+#include "aio/internal/queue_engine.h"
+
+#include <algorithm>
+
+#include "aio/base/log.h"
+
+namespace strata::aio {
+
+Result<std::unique_ptr<IoEngine>> QueueEngine::Create(const IoEngineOptions& options,
+                                                      IoBackend backend,
+                                                      const KernelQueueFactory& make_queue) {
+  std::unique_ptr<QueueEngine> engine(new QueueEngine(options, backend));
+  STRATA_RETURN_IF_ERROR(engine->StartWorkers(make_queue));
+  return std::unique_ptr<IoEngine>(std::move(engine));
+}
+
+QueueEngine::QueueEngine(const IoEngineOptions& options, IoBackend backend)
+    : RequestEngine(options),
+      backend_(backend),
+      feed_(options.block_size_bytes, options.thread_count) {}
+
+Status QueueEngine::StartWorkers(const KernelQueueFactory& make_queue) {
+  for (uint32_t i = 0; i < options().thread_count; ++i) {
+    STRATA_ASSIGN_OR_RETURN(std::unique_ptr<KernelQueue> queue, make_queue());
+    STRATA_ASSIGN_OR_RETURN(std::unique_ptr<QueueWorker> worker,
+                            QueueWorker::Create(i, options(), std::move(queue), feed_, *this));
+    TakeNotes(*worker);
+    workers_.push_back(std::move(worker));
+  }
+  return OkStatus();
+}
+
+// Queues of one engine mostly have the same to say.
+void QueueEngine::TakeNotes(const QueueWorker& worker) {
+  for (const std::string& note : worker.notes()) {
+    if (std::find(notes_.begin(), notes_.end(), note) != notes_.end()) continue;
+    notes_.push_back(note);
+    if (note.starts_with("not registered")) Log(Severity::kWarning, "aio", "{}", note);
+  }
+}
+
+QueueEngine::~QueueEngine() {
+  feed_.Stop();
+  for (const std::unique_ptr<QueueWorker>& worker : workers_) worker->Wake();
+}
+
+void QueueEngine::Enqueue(std::shared_ptr<IoRequest> request) {
+  for (uint32_t queue : feed_.Push(std::move(request))) workers_[queue]->Wake();
+}
+
+}  // namespace strata::aio

@@ -1,0 +1,38 @@
+// The backends with a queue in the kernel: as many queues as thread_count says, each with its
+// thread, fed from one queue of requests.
+#pragma once
+
+#include <memory>
+#include <string>
+#include <vector>
+
+#include "aio/internal/kernel_queue.h"
+#include "aio/internal/queue_feed.h"
+#include "aio/internal/queue_worker.h"
+#include "aio/internal/request_engine.h"
+
+namespace strata::aio {
+
+class QueueEngine final : public RequestEngine {
+ public:
+  // `make_queue` makes queues of the kind that `backend` names.
+  static Result<std::unique_ptr<IoEngine>> Create(const IoEngineOptions& options, IoBackend backend,
+                                                  const KernelQueueFactory& make_queue);
+  ~QueueEngine() override;
+
+  IoBackend backend() const override { return backend_; }
+  std::vector<std::string> notes() const override { return notes_; }
+
+ private:
+  QueueEngine(const IoEngineOptions& options, IoBackend backend);
+  Status StartWorkers(const KernelQueueFactory& make_queue);
+  void TakeNotes(const QueueWorker& worker);
+  void Enqueue(std::shared_ptr<IoRequest> request) override;
+
+  const IoBackend backend_;
+  QueueFeed feed_;
+  std::vector<std::unique_ptr<QueueWorker>> workers_;
+  std::vector<std::string> notes_;
+};
+
+}  // namespace strata::aio

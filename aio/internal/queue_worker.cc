@@ -1,0 +1,117 @@
+#include "aio/internal/queue_worker.h"
+
+#include <algorithm>
+#include <array>
+#include <cerrno>
+#include <chrono>
+
+#include "aio/base/check.h"
+#include "aio/base/log.h"
+#include "aio/internal/engine_thread.h"
+
+namespace strata::aio {
+
+Result<std::unique_ptr<QueueWorker>> QueueWorker::Create(uint32_t index,
+                                                         const IoEngineOptions& options,
+                                                         std::unique_ptr<KernelQueue> queue,
+                                                         QueueFeed& feed, RequestEngine& engine) {
+  std::unique_ptr<QueueWorker> worker(
+      new QueueWorker(index, options, std::move(queue), feed, engine));
+  STRATA_ASSIGN_OR_RETURN(worker->thread_,
+                          StartEngineThread([self = worker.get()] { self->Run(); }));
+  return worker;
+}
+
+QueueWorker::QueueWorker(uint32_t index, const IoEngineOptions& options,
+                         std::unique_ptr<KernelQueue> queue, QueueFeed& feed, RequestEngine& engine)
+    : index_(index),
+      options_(options),
+      queue_(std::move(queue)),
+      feed_(feed),
+      engine_(engine),
+      slots_(options.queue_depth) {
+  for (uint32_t slot = options.queue_depth; slot > 0; --slot) free_slots_.push_back(slot - 1);
+}
+
+QueueWorker::~QueueWorker() {
+  if (thread_.joinable()) thread_.join();
+}
+
+void QueueWorker::Run() {
+  queue_->BindToThread();
+  while (true) {
+    Fill();
+    if (!stopping_ && !wake_armed_) ArmWake();
+    bool idle = free_slots_.size() == slots_.size();
+    if (stopping_ && idle && !wake_armed_) return;
+    Submit(CompletionsToWaitFor());
+    Reap();
+  }
+}
+
+// With overlap_events off, a wave is filled up once and then left to end.
+void QueueWorker::Fill() {
+  bool wave_is_over = free_slots_.size() == slots_.size();
+  if (!options_.overlap_events && !wave_is_over && !more_) return;
+  QueueFeed::Portion portion = feed_.Take(index_, free_slots_.size());
+  more_ = portion.more;
+  stopping_ = portion.stopping;
+  for (IoPiece& piece : portion.pieces) {
+    uint32_t slot = free_slots_.back();
+    free_slots_.pop_back();
+    slots_[slot].emplace(std::move(piece));
+    engine_.CountPiece();
+    Prepare(slot);
+  }
+}
+
+void QueueWorker::ArmWake() {
+  queue_->PrepareWake();
+  wake_armed_ = true;
+}
+
+void QueueWorker::Prepare(uint32_t slot) {
+  queue_->Prepare(slots_[slot]->transfer(), slot);
+  if (options_.single_submit) Submit(0);
+}
+
+uint32_t QueueWorker::CompletionsToWaitFor() const {
+  if (more_) return 0;
+  size_t in_flight = slots_.size() - free_slots_.size();
+  return options_.overlap_events ? 1 : static_cast<uint32_t>(std::max<size_t>(in_flight, 1));
+}
+
+void QueueWorker::Submit(uint32_t wait_for) {
+  int result = queue_->SubmitAndWait(wait_for);
+  if (result == 0 || result == -EINTR) return;
+  // The kernel is short of memory for the moment; what was not submitted is so by the next call.
+  if (result == -EAGAIN || result == -EBUSY) {
+    std::this_thread::sleep_for(std::chrono::milliseconds(1));
+    return;
+  }
+  Log(Severity::kError, "aio", "{}", ErrnoStatus(-result, "submit I/O").message());
+  STRATA_CHECK(!"the kernel refuses a queue that it accepted before");
+}
+
+void QueueWorker::Reap() {
+  std::array<KernelCompletion, 64> completions;
+  while (size_t count = queue_->Reap(completions)) {
+    for (auto [tag, result] : std::span(completions).first(count)) {
+      tag == KernelQueue::kWakeTag ? OnWoken(result)
+                                   : OnCompleted(static_cast<uint32_t>(tag), result);
+    }
+  }
+}
+
+void QueueWorker::OnWoken(int64_t result) {
+  STRATA_CHECK(result >= 0 || result == -EINTR || result == -EAGAIN);
+  wake_armed_ = false;
+}
+
+void QueueWorker::OnCompleted(uint32_t slot, int64_t result) {
+  if (engine_.OnResult(*slots_[slot], result) == IoPiece::Next::kRepeat) return Prepare(slot);
+  slots_[slot].reset();
+  free_slots_.push_back(slot);
+}
+
+}  // namespace strata::aio

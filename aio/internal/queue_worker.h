@@ -1,0 +1,59 @@
+// One thread and its kernel queue.
+#pragma once
+
+#include <cstdint>
+#include <memory>
+#include <optional>
+#include <string>
+#include <thread>
+#include <vector>
+
+#include "aio/internal/kernel_queue.h"
+#include "aio/internal/queue_feed.h"
+#include "aio/internal/request_engine.h"
+
+namespace strata::aio {
+
+// The thread sleeps in the kernel until a piece completes or somebody wakes it. It ends when the
+// feed stops and nothing is in flight.
+class QueueWorker {
+ public:
+  // `feed` and `engine` outlive the worker.
+  static Result<std::unique_ptr<QueueWorker>> Create(uint32_t index, const IoEngineOptions& options,
+                                                     std::unique_ptr<KernelQueue> queue,
+                                                     QueueFeed& feed, RequestEngine& engine);
+  ~QueueWorker();  // after the feed was stopped and Wake() called: waits for the thread
+
+  void Wake() { queue_->Wake(); }  // any thread
+  const std::vector<std::string>& notes() const { return queue_->notes(); }
+
+ private:
+  QueueWorker(uint32_t index, const IoEngineOptions& options, std::unique_ptr<KernelQueue> queue,
+              QueueFeed& feed, RequestEngine& engine);
+
+  // All below: the worker's thread.
+  void Run();
+  void Fill();
+  void ArmWake();
+  void Prepare(uint32_t slot);
+  void Submit(uint32_t wait_for);
+  uint32_t CompletionsToWaitFor() const;
+  void Reap();
+  void OnWoken(int64_t result);
+  void OnCompleted(uint32_t slot, int64_t result);
+
+  const uint32_t index_;
+  const IoEngineOptions options_;
+  const std::unique_ptr<KernelQueue> queue_;
+  QueueFeed& feed_;
+  RequestEngine& engine_;
+
+  bool wake_armed_ = false;
+  std::vector<std::optional<IoPiece>> slots_;  // in the kernel, by the tag of their transfer
+  std::vector<uint32_t> free_slots_;
+  bool more_ = false;
+  bool stopping_ = false;
+  std::jthread thread_;
+};
+
+}  // namespace strata::aio

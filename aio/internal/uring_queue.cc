@@ -1,0 +1,70 @@
+#include "aio/internal/uring_queue.h"
+
+#include <algorithm>
+#include <array>
+#include <optional>
+
+#include "aio/base/check.h"
+
+namespace strata::aio {
+namespace {
+
+void PrepareTransfer(io_uring_sqe* entry, const IoTransfer& transfer, const MemoryChunks& chunks) {
+  auto [direction, fd, offset, memory, length_bytes] = transfer;
+  unsigned length = static_cast<unsigned>(length_bytes);
+  bool is_read = direction == IoDirection::kRead;
+  if (std::optional<uint32_t> chunk = chunks.IndexOf(memory)) {
+    int index = static_cast<int>(*chunk);
+    is_read ? io_uring_prep_read_fixed(entry, fd, memory, length, offset, index)
+            : io_uring_prep_write_fixed(entry, fd, memory, length, offset, index);
+    return;
+  }
+  is_read ? io_uring_prep_read(entry, fd, memory, length, offset)
+          : io_uring_prep_write(entry, fd, memory, length, offset);
+}
+
+}  // namespace
+
+Result<std::unique_ptr<KernelQueue>> UringQueue::Create(const IoEngineOptions& options) {
+  // One entry for every transfer and one for the wake-up.
+  STRATA_ASSIGN_OR_RETURN(
+      std::unique_ptr<Uring> ring,
+      Uring::Create(options.queue_depth + 1, MemoryChunks(options.registered_memory)));
+  STRATA_ASSIGN_OR_RETURN(std::unique_ptr<WakeFd> wake, WakeFd::Create());
+  return std::unique_ptr<KernelQueue>(new UringQueue(std::move(ring), std::move(wake)));
+}
+
+io_uring_sqe* UringQueue::NextEntry() {
+  io_uring_sqe* entry = io_uring_get_sqe(ring_->get());
+  STRATA_CHECK(entry != nullptr);
+  return entry;
+}
+
+void UringQueue::Prepare(const IoTransfer& transfer, uint64_t tag) {
+  io_uring_sqe* entry = NextEntry();
+  PrepareTransfer(entry, transfer, ring_->registered());
+  io_uring_sqe_set_data64(entry, tag);
+}
+
+void UringQueue::PrepareWake() {
+  io_uring_sqe* entry = NextEntry();
+  io_uring_prep_read(entry, wake_->fd(), &wake_value_, sizeof(wake_value_), 0);
+  io_uring_sqe_set_data64(entry, kWakeTag);
+}
+
+// The kernel does not wait when it took less than there was.
+int UringQueue::SubmitAndWait(uint32_t wait_for) {
+  return std::min(io_uring_submit_and_wait(ring_->get(), wait_for), 0);
+}
+
+size_t UringQueue::Reap(std::span<KernelCompletion> completions) {
+  std::array<io_uring_cqe*, 64> entries;
+  unsigned room = static_cast<unsigned>(std::min(completions.size(), entries.size()));
+  unsigned count = io_uring_peek_batch_cqe(ring_->get(), entries.data(), room);
+  for (unsigned i = 0; i < count; ++i)
+    completions[i] = {io_uring_cqe_get_data64(entries[i]), entries[i]->res};
+  io_uring_cq_advance(ring_->get(), count);
+  return count;
+}
+
+}  // namespace strata::aio

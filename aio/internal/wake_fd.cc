@@ -1,0 +1,27 @@
+#include "aio/internal/wake_fd.h"
+
+#include <sys/eventfd.h>
+#include <unistd.h>
+
+#include <cerrno>
+#include <cstdint>
+
+#include "aio/internal/retry.h"
+
+namespace strata::aio {
+
+Result<std::unique_ptr<WakeFd>> WakeFd::Create() {
+  int fd = eventfd(0, EFD_CLOEXEC);
+  if (fd < 0) return ErrnoStatus(errno, "eventfd for an I/O thread");
+  return std::unique_ptr<WakeFd>(new WakeFd(fd));
+}
+
+WakeFd::~WakeFd() { STRATA_CHECK(close(fd_) == 0); }
+
+void WakeFd::Signal() {
+  uint64_t one = 1;
+  ssize_t written = RetryOnEintr([&] { return write(fd_, &one, sizeof(one)); });
+  STRATA_CHECK(written == sizeof(one));
+}
+
+}  // namespace strata::aio

@@ -1,0 +1,25 @@
+// What wakes a thread that sleeps in the kernel.
+#pragma once
+
+#include <memory>
+
+#include "aio/base/status.h"
+
+namespace strata::aio {
+
+// An eventfd. It counts, so that a signal before the sleep is not lost.
+class WakeFd {
+ public:
+  static Result<std::unique_ptr<WakeFd>> Create();
+  ~WakeFd();
+  WakeFd(const WakeFd&) = delete;
+
+  int fd() const { return fd_; }
+  void Signal();  // any thread
+
+ private:
+  explicit WakeFd(int fd) : fd_(fd) {}
+  const int fd_;
+};
+
+}  // namespace strata::aio
