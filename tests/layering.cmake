@@ -13,6 +13,7 @@ set(below_tools ${below_train} engine/train)
 
 set(may_include_aio/base "")
 set(may_include_aio aio/base)
+set(may_include_aio/bench aio/base aio)
 set(may_include_tiering aio/base aio)
 set(may_include_prefetch ${below_prefetch})
 set(may_include_engine/kernels ${below_engine})
@@ -24,13 +25,13 @@ set(may_include_engine/config ${below_rooms})
 set(may_include_engine/zero ${below_rooms})
 set(may_include_engine/comm ${below_rooms})
 set(may_include_engine/train ${below_train})
-set(may_include_tools ${below_tools})
+set(may_include_tools ${below_tools} aio/bench)
 
 set(breaches "")
 
-# The place of a path: aio/base and the rooms of the engine have two parts, the others one.
+# The place of a path: the rooms of aio and of the engine have two parts, the others one.
 function(place_of path result)
-  if(path MATCHES "^(aio/base|engine/[^/]+|[^/]+)/")
+  if(path MATCHES "^(aio/base|aio/bench|engine/[^/]+|[^/]+)/")
     set(${result} ${CMAKE_MATCH_1} PARENT_SCOPE)
   else()
     set(${result} "" PARENT_SCOPE)
