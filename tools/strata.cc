@@ -4,6 +4,7 @@
 #include <string>
 
 #include "tools/commands.h"
+#include "tools/io_command_line.h"
 
 namespace strata::tools {
 namespace {
@@ -27,6 +28,7 @@ struct CommandLine {
   PlanArguments plan;
   ExportArguments export_run;
   DoctorArguments doctor;
+  IoCommandLine io;
   std::function<int()> chosen;
 };
 
@@ -86,6 +88,7 @@ int Main(int argc, char** argv) {
   AddPlan(app, line);
   AddExport(app, line);
   AddDoctor(app, line);
+  AddIo(app, line.io, line.chosen);
   app.add_subcommand("version", "version, and what this program was built with")->callback([&line] {
     line.chosen = PrintVersion;
   });

@@ -54,7 +54,7 @@ class ProgramTest : public testing::Test {
 TEST_F(ProgramTest, HelpNamesEverySubcommandAndSucceeds) {
   Outcome outcome = RunStrata({"--help"});
   EXPECT_EQ(outcome.exit_code, 0);
-  for (const char* command : {"train", "plan", "export", "doctor", "version"}) {
+  for (const char* command : {"train", "plan", "export", "doctor", "io", "version"}) {
     EXPECT_THAT(outcome.out, HasSubstr(command));
     EXPECT_EQ(RunStrata({command, "--help"}).exit_code, 0);
   }
@@ -65,6 +65,32 @@ TEST_F(ProgramTest, WrongUsageIsExitCodeTwo) {
   EXPECT_EQ(RunStrata({"trian"}).exit_code, 2);
   EXPECT_EQ(RunStrata({"train", "x.toml", "--no-such-flag"}).exit_code, 2);
   EXPECT_EQ(RunStrata({"train"}).exit_code, 2);
+}
+
+TEST_F(ProgramTest, IoNeedsASubcommandAndNamesThem) {
+  EXPECT_EQ(RunStrata({"io"}).exit_code, 2);
+  EXPECT_EQ(RunStrata({"io", "check", "--no-such-flag"}).exit_code, 2);
+  Outcome outcome = RunStrata({"io", "--help"});
+  EXPECT_EQ(outcome.exit_code, 0);
+  EXPECT_THAT(outcome.out, HasSubstr("check"));
+}
+
+TEST_F(ProgramTest, IoCheckOfWhatIsMissingSaysHowToMakeIt) {
+  std::string path = directory_ + "/none";
+  Outcome outcome = RunStrata({"io", "check", path});
+  EXPECT_EQ(outcome.exit_code, 1);
+  EXPECT_THAT(outcome.out, AllOf(HasSubstr("No such file"), HasSubstr("mkdir -p " + path)));
+  EXPECT_FALSE(fs::exists(path));
+}
+
+TEST_F(ProgramTest, IoCheckAsJsonAgreesWithItsExitCode) {
+  Outcome outcome = RunStrata({"io", "check", directory_, "--json"});
+  nlohmann::json json = nlohmann::json::parse(outcome.out);
+  EXPECT_EQ(outcome.exit_code, json["problems"] == 0 ? 0 : 1) << outcome.out;
+  EXPECT_EQ(json["subjects"][0]["subject"], directory_);
+  EXPECT_EQ(json["subjects"][0]["findings"][0]["key"], "path");
+  EXPECT_EQ(json["subjects"][0]["findings"][0]["severity"], "fine");
+  EXPECT_TRUE(fs::is_empty(directory_));
 }
 
 TEST_F(ProgramTest, VersionSaysWhatItWasBuiltWith) {
