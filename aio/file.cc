@@ -15,33 +15,12 @@
 
 #include "aio/base/log.h"
 #include "aio/base/units.h"
+#include "aio/internal/block_device.h"
+#include "aio/internal/direct_io.h"
 #include "aio/internal/retry.h"
 
 namespace strata::aio {
 namespace {
-
-// What direct I/O asks for where the file system does not say: no drive asks for more.
-constexpr uint64_t kUntoldAlignmentBytes = 4096;
-
-struct DirectIoAlignment {
-  uint64_t offset_bytes = kUntoldAlignmentBytes;
-  uint64_t memory_bytes = kUntoldAlignmentBytes;  // 0: the file has no direct I/O
-};
-
-// statx tells since kernel 6.1; headers older than that lack the names, the layout is fixed.
-DirectIoAlignment AskAlignment(int fd) {
-  constexpr unsigned kStatxDioAlign = 0x2000;
-  constexpr size_t kMemoryAlignAt = 0x98, kOffsetAlignAt = 0x9c;
-  struct statx answer = {};
-  static_assert(sizeof(answer) == 256);
-  if (statx(fd, "", AT_EMPTY_PATH, kStatxDioAlign, &answer) != 0) return {};
-  if ((answer.stx_mask & kStatxDioAlign) == 0) return {};
-  uint32_t memory_bytes, offset_bytes;
-  const char* bytes = reinterpret_cast<const char*>(&answer);
-  std::memcpy(&memory_bytes, bytes + kMemoryAlignAt, sizeof(memory_bytes));
-  std::memcpy(&offset_bytes, bytes + kOffsetAlignAt, sizeof(offset_bytes));
-  return {.offset_bytes = offset_bytes, .memory_bytes = memory_bytes};
-}
 
 void LogOncePerFileSystem(dev_t device, const std::string& path) {
   static std::mutex mutex;
@@ -52,8 +31,11 @@ void LogOncePerFileSystem(dev_t device, const std::string& path) {
       "the file system of {} has no direct I/O: its files go through the page cache", path);
 }
 
-int OpenFlags(const FileOptions& options) {
+int OpenFlags(const FileOptions& options, bool is_block_device) {
   int flags = O_CLOEXEC | (options.access == FileAccess::kReadOnly ? O_RDONLY : O_RDWR);
+  // For a device, and without O_CREAT, O_EXCL claims it.
+  if (is_block_device && options.create != FileCreate::kCreateNew)
+    return options.access == FileAccess::kReadWrite ? flags | O_EXCL : flags;
   if (options.create == FileCreate::kCreateNew) flags |= O_CREAT | O_EXCL;
   if (options.create == FileCreate::kCreateOrOpen) flags |= O_CREAT;
   return flags;
@@ -87,18 +69,21 @@ Status WriteZeros(const std::string& path, uint64_t begin_bytes, uint64_t end_by
 }  // namespace
 
 Result<File> File::Open(const std::string& path, const FileOptions& options) {
-  int fd = RetryOnEintr([&] { return open(path.c_str(), OpenFlags(options), 0644); });
+  bool claims = options.block_devices == BlockDevices::kAllow && IsBlockDevice(path);
+  int fd = RetryOnEintr([&] { return open(path.c_str(), OpenFlags(options, claims), 0644); });
+  if (fd < 0 && claims && errno == EBUSY) return BlockDeviceInUse(path);
   if (fd < 0) return ErrnoStatus(errno, "open " + path);
   File file(fd, path);
   STRATA_ASSIGN_OR_RETURN(struct stat info, Stat(fd, path));
-  if (!S_ISREG(info.st_mode)) return InvalidArgument("open " + path + ": not a regular file");
+  if (!S_ISREG(info.st_mode) && !(claims && S_ISBLK(info.st_mode)))
+    return InvalidArgument("open " + path + ": not a regular file");
   if (options.direct && !file.TryDirect()) LogOncePerFileSystem(info.st_dev, path);
   return file;
 }
 
 // Not by opening with O_DIRECT: a file system that refuses it may have created the file by then.
 bool File::TryDirect() {
-  DirectIoAlignment alignment = AskAlignment(fd_);
+  DirectIoAlignment alignment = AskDirectIoAlignment(fd_);
   if (alignment.offset_bytes == 0 || alignment.memory_bytes == 0) return false;
   int flags = fcntl(fd_, F_GETFL);
   if (flags < 0 || fcntl(fd_, F_SETFL, flags | O_DIRECT) != 0) return false;
@@ -132,12 +117,18 @@ File::~File() {
 
 Result<uint64_t> File::SizeBytes() const {
   STRATA_ASSIGN_OR_RETURN(struct stat info, Stat(fd_, path_));
+  if (S_ISBLK(info.st_mode)) return BlockDeviceBytes(fd_, path_);
   return static_cast<uint64_t>(info.st_size);
 }
 
 Status File::Preallocate(uint64_t size_bytes) {
   STRATA_ASSIGN_OR_RETURN(uint64_t old_size_bytes, SizeBytes());
   std::string what = fmt::format("preallocate {} size_bytes={}", path_, size_bytes);
+  if (IsBlockDevice(fd_)) {
+    return size_bytes <= old_size_bytes ? OkStatus()
+                                        : ResourceExhausted(fmt::format(
+                                              "{}: the device has {} bytes", what, old_size_bytes));
+  }
   off_t size = static_cast<off_t>(size_bytes);
   if (size_bytes < old_size_bytes && RetryOnEintr([&] { return ftruncate(fd_, size); }) != 0)
     return ErrnoStatus(errno, what);

@@ -13,6 +13,7 @@ namespace strata::aio {
 
 enum class FileAccess { kReadOnly, kReadWrite };
 enum class FileCreate { kMustExist, kCreateNew, kCreateOrOpen };
+enum class BlockDevices { kRefuse, kAllow };
 
 struct FileOptions {
   FileAccess access = FileAccess::kReadOnly;
@@ -20,6 +21,9 @@ struct FileOptions {
   // Go past the page cache. Where the file system refuses O_DIRECT (some tmpfs), the file works
   // through the page cache, direct() is false, and a line in the log says so once per file system.
   bool direct = true;
+  // Whether the path may be a drive or partition, whose content is then that of the file. One that
+  // is opened kReadWrite is claimed: kFailedPrecondition when it is mounted or otherwise in use.
+  BlockDevices block_devices = BlockDevices::kRefuse;
 };
 
 // Thread-safe after Open. Move-only; closes its descriptor.
@@ -43,7 +47,8 @@ class File {
   Result<uint64_t> SizeBytes() const;
 
   // Gives the file exactly this size with its blocks allocated (fallocate, or written zeros where
-  // that is not supported), so that ENOSPC comes now. Existing content stays.
+  // that is not supported), so that ENOSPC comes now. Existing content stays. A block device stays
+  // as it is; asking for more than it has is kResourceExhausted.
   Status Preallocate(uint64_t size_bytes);
 
   // fdatasync. A failure is final: the kernel may have dropped the dirty pages, so a retry that
