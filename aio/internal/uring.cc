@@ -33,6 +33,11 @@ std::string KernelRelease() {
 }
 
 Status Refused(int error_number, std::string_view call) {
+  if (error_number == EMFILE || error_number == ENFILE) {
+    return ErrnoStatus(error_number, fmt::format("{}: a ring is a descriptor: raise the limit "
+                                                 "(ulimit -n) or lower [aio] thread_count",
+                                                 call));
+  }
   return Unavailable(
       ErrnoStatus(error_number, call).message() +
       ": set [aio] backend = \"posix\", or let this process use io_uring (Linux 5.6 or newer, "
