@@ -68,6 +68,28 @@ Status WriteZeros(const std::string& path, uint64_t begin_bytes, uint64_t end_by
 
 }  // namespace
 
+struct File::BufferedTwin {
+  std::mutex mutex;
+  int fd = -1;
+};
+
+File::File(int fd, const std::string& path)
+    : fd_(fd),
+      path_(std::make_shared<const std::string>(path)),
+      twin_(std::make_unique<BufferedTwin>()) {}
+
+// By way of the descriptor: the path may name another file by now.
+Result<int> File::BufferedFd() const {
+  if (!direct_) return fd_;
+  std::lock_guard lock(twin_->mutex);
+  if (twin_->fd >= 0) return twin_->fd;
+  int flags = fcntl(fd_, F_GETFL);
+  std::string self = fmt::format("/proc/self/fd/{}", fd_);
+  int fd = RetryOnEintr([&] { return open(self.c_str(), (flags & O_ACCMODE) | O_CLOEXEC); });
+  if (fd < 0) return ErrnoStatus(errno, "open " + path() + " for bytes beside whole blocks");
+  return twin_->fd = fd;
+}
+
 Result<File> File::Open(const std::string& path, const FileOptions& options) {
   bool claims = options.block_devices == BlockDevices::kAllow && IsBlockDevice(path);
   int fd = RetryOnEintr([&] { return open(path.c_str(), OpenFlags(options, claims), 0644); });
@@ -96,6 +118,7 @@ bool File::TryDirect() {
 File::File(File&& other) noexcept
     : fd_(std::exchange(other.fd_, -1)),
       path_(std::move(other.path_)),
+      twin_(std::move(other.twin_)),
       direct_(other.direct_),
       offset_alignment_bytes_(other.offset_alignment_bytes_),
       memory_alignment_bytes_(other.memory_alignment_bytes_) {}
@@ -103,6 +126,7 @@ File::File(File&& other) noexcept
 File& File::operator=(File&& other) noexcept {
   std::swap(fd_, other.fd_);  // other closes ours
   std::swap(path_, other.path_);
+  std::swap(twin_, other.twin_);
   direct_ = other.direct_;
   offset_alignment_bytes_ = other.offset_alignment_bytes_;
   memory_alignment_bytes_ = other.memory_alignment_bytes_;
@@ -111,19 +135,21 @@ File& File::operator=(File&& other) noexcept {
 
 File::~File() {
   // The descriptor is gone even when close fails; an error here is one of writes nobody synced.
-  if (fd_ >= 0 && close(fd_) != 0)
-    Log(Severity::kWarning, "aio", "close {}: {}", path_, std::strerror(errno));
+  for (int fd : {fd_, twin_ ? twin_->fd : -1}) {
+    if (fd >= 0 && close(fd) != 0)
+      Log(Severity::kWarning, "aio", "close {}: {}", *path_, std::strerror(errno));
+  }
 }
 
 Result<uint64_t> File::SizeBytes() const {
-  STRATA_ASSIGN_OR_RETURN(struct stat info, Stat(fd_, path_));
-  if (S_ISBLK(info.st_mode)) return BlockDeviceBytes(fd_, path_);
+  STRATA_ASSIGN_OR_RETURN(struct stat info, Stat(fd_, path()));
+  if (S_ISBLK(info.st_mode)) return BlockDeviceBytes(fd_, path());
   return static_cast<uint64_t>(info.st_size);
 }
 
 Status File::Preallocate(uint64_t size_bytes) {
   STRATA_ASSIGN_OR_RETURN(uint64_t old_size_bytes, SizeBytes());
-  std::string what = fmt::format("preallocate {} size_bytes={}", path_, size_bytes);
+  std::string what = fmt::format("preallocate {} size_bytes={}", path(), size_bytes);
   if (IsBlockDevice(fd_)) {
     return size_bytes <= old_size_bytes ? OkStatus()
                                         : ResourceExhausted(fmt::format(
@@ -135,12 +161,12 @@ Status File::Preallocate(uint64_t size_bytes) {
   if (size_bytes == 0) return OkStatus();
   if (RetryOnEintr([&] { return fallocate(fd_, 0, 0, size); }) == 0) return OkStatus();
   if (errno != EOPNOTSUPP) return ErrnoStatus(errno, what);
-  return WriteZeros(path_, old_size_bytes, size_bytes).With(what);
+  return WriteZeros(path(), old_size_bytes, size_bytes).With(what);
 }
 
 Status File::SyncData() {
   if (RetryOnEintr([&] { return fdatasync(fd_); }) != 0)
-    return ErrnoStatus(errno, "fdatasync " + path_);
+    return ErrnoStatus(errno, "fdatasync " + path());
   return OkStatus();
 }
 

@@ -36,7 +36,9 @@ class File {
   ~File();
 
   int fd() const { return fd_; }
-  const std::string& path() const { return path_; }
+  const std::string& path() const { return *path_; }
+  // Outlives the file, for messages about it.
+  std::shared_ptr<const std::string> shared_path() const { return path_; }
   bool direct() const { return direct_; }
 
   // What offsets, lengths (and memory addresses) must be multiples of, from statx(STATX_DIOALIGN);
@@ -51,16 +53,22 @@ class File {
   // as it is; asking for more than it has is kResourceExhausted.
   Status Preallocate(uint64_t size_bytes);
 
+  // A second descriptor of the same file that goes through the page cache, for bytes that direct
+  // I/O cannot address. Opened by the first call, closed with the file.
+  Result<int> BufferedFd() const;
+
   // fdatasync. A failure is final: the kernel may have dropped the dirty pages, so a retry that
   // succeeds proves nothing.
   Status SyncData();
 
  private:
-  File(int fd, std::string path) : fd_(fd), path_(std::move(path)) {}
+  struct BufferedTwin;
+  File(int fd, const std::string& path);
   bool TryDirect();
 
   int fd_ = -1;
-  std::string path_;
+  std::shared_ptr<const std::string> path_;  // shared with requests, which may be told of it later
+  std::unique_ptr<BufferedTwin> twin_;
   bool direct_ = false;
   uint64_t offset_alignment_bytes_ = 1;
   uint64_t memory_alignment_bytes_ = 1;

@@ -38,17 +38,42 @@ bool IoTicket::ready() const {
   return request_->ready();
 }
 
-Status IoTicket::Wait(std::chrono::milliseconds deadline) {
+Status IoTicket::Wait(std::chrono::milliseconds patience) {
   STRATA_CHECK(valid());
-  std::optional<Status> end = request_->Wait(deadline);
+  auto now = std::chrono::steady_clock::now();
+  auto until = now + patience;
+  // A deadline that was reported once is not waited for again, only what it left with the kernel.
+  bool has_deadline = request_->deadline() > now && request_->deadline() < until;
+  std::optional<Status> end = request_->WaitUntil(has_deadline ? request_->deadline() : until);
+  if (!end && has_deadline) {
+    request_->EndEarly(request_->PastDeadline());
+    end = request_->WaitUntil(now);  // none if the kernel has some of it
+  }
   if (!end) {
     return Status(
         Code::kDeadlineExceeded,
         fmt::format("{}: not over after {} ms: {}; look at the drive and the kernel's log",
-                    request_->What(), deadline.count(), request_->Progress()));
+                    request_->What(0), patience.count(), request_->Progress()));
   }
   request_.reset();
   return *end;
+}
+
+void IoTicket::Cancel() {
+  STRATA_CHECK(valid());
+  request_->EndEarly(request_->Cancelled());
+}
+
+IoTicket IoEngine::StartRead(const File& file, uint64_t offset_bytes, std::span<std::byte> into,
+                             RequestOptions options) {
+  ReadRange range = {.file = &file, .offset_bytes = offset_bytes, .into = into};
+  return StartReads({&range, 1}, std::move(options));
+}
+
+IoTicket IoEngine::StartWrite(const File& file, uint64_t offset_bytes,
+                              std::span<const std::byte> from, RequestOptions options) {
+  WriteRange range = {.file = &file, .offset_bytes = offset_bytes, .from = from};
+  return StartWrites({&range, 1}, std::move(options));
 }
 
 Result<std::unique_ptr<IoEngine>> IoEngine::Create(const IoEngineOptions& options) {

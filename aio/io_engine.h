@@ -4,11 +4,11 @@
 // Until the ticket is done the memory belongs to the engine: nobody reads half-written bytes or
 // frees memory that a device is still writing to. A ticket that is dropped early waits.
 //
-// A request may be any multiple of the file's alignment long; it is cut into pieces of
-// block_size_bytes, of which at most queue_depth per thread are in the kernel at a time. Every
-// completion's result is read; short transfers are resumed; EINTR and EAGAIN are retried with a
-// bound; a read past the end of the file is kDataLoss. The first failure of a request is its
-// status, and names path, offset, length and errno:
+// A request is any number of ranges, each of any length; it is cut into pieces of block_size_bytes,
+// of which at most queue_depth per thread are in the kernel at a time. Every completion's result is
+// read; short transfers are resumed; EINTR and EAGAIN are retried with a bound; a read past the end
+// of the file is kDataLoss. The first failure of a request is its status, and names path, offset,
+// length and errno of the range:
 //   read /nvme0/rank-0.blocks offset_bytes=4096 length_bytes=1048576: Input/output error
 #pragma once
 
@@ -25,6 +25,7 @@
 #include "aio/base/status.h"
 #include "aio/base/units.h"
 #include "aio/file.h"
+#include "aio/latency_histogram.h"
 
 namespace strata::aio {
 
@@ -47,9 +48,44 @@ struct IoEngineOptions {
   std::span<std::byte> registered_memory = {};
 };
 
-// Called once, on an engine thread, right after the ticket became ready. Must not block for long
-// and must not call into the engine.
+enum class IoDirection { kRead, kWrite };
+
+// Which pieces go to the kernel first. Pieces of a lower priority wait as long as there are any of
+// a higher one; those the kernel has are not called back.
+enum class IoPriority {
+  kUrgent,      // somebody waits for it: a read that the step needs now
+  kNormal,      // read-ahead, write-back
+  kBackground,  // whenever there is room: checkpoints
+};
+
+// A run of bytes of a file and the memory it goes into, or comes from. The offset is a multiple of
+// the file's offset_alignment_bytes() and the memory starts at one of memory_alignment_bytes()
+// (CHECKed). The length is free, but whole blocks are faster:
+// - What a read needs of the last block is copied out of a buffer of the engine's own.
+// - What a write has of the last page goes through the page cache and is on the drive (RWF_DSYNC)
+//   when the request is done; the bytes after it stay as they are, a file that ended earlier ends
+//   there. Until then that page is the request's: no other write may touch it.
+struct ReadRange {
+  const File* file = nullptr;
+  uint64_t offset_bytes = 0;
+  std::span<std::byte> into = {};
+};
+struct WriteRange {
+  const File* file = nullptr;
+  uint64_t offset_bytes = 0;
+  std::span<const std::byte> from = {};
+};
+
+// Called once, right after the ticket became ready, on an engine thread or in the call that
+// cancels. Must not block for long and must not call into the engine.
 using IoDone = std::function<void()>;
+
+struct RequestOptions {
+  IoPriority priority = IoPriority::kNormal;
+  // From then on no piece of the request is started, and it ends as kDeadlineExceeded.
+  std::chrono::steady_clock::time_point deadline = std::chrono::steady_clock::time_point::max();
+  IoDone done = {};
+};
 
 class IoRequest;  // internal/io_request.h
 
@@ -66,9 +102,13 @@ class IoTicket {
   // True once Wait() would not block.
   bool ready() const;
   // Blocks until the request is over and returns how it ended. The one place where its failure
-  // appears; the ticket is spent. After `deadline` without an end: kDeadlineExceeded, naming what
-  // is outstanding; the ticket stays valid and the memory stays lent.
-  Status Wait(std::chrono::milliseconds deadline = std::chrono::minutes(2));
+  // appears; the ticket is spent. After `patience`, or when the request's own deadline passes:
+  // kDeadlineExceeded, naming what is outstanding. If that is with the kernel, the ticket stays
+  // valid and the memory lent: a drive cannot be told to keep its hands off.
+  Status Wait(std::chrono::milliseconds patience = std::chrono::minutes(2));
+  // Starts no further piece. The request ends as kCancelled, unless it is over already, when the
+  // kernel has given back what it has. Does not block.
+  void Cancel();
 
  private:
   // Shared with the engine thread that completes it: both sides must be able to go first.
@@ -92,14 +132,19 @@ class IoEngine {
   static Result<std::unique_ptr<IoEngine>> Create(const IoEngineOptions& options);
   virtual ~IoEngine() = default;
 
-  // `file` and the memory outlive the ticket. offset, length and address are multiples of the
-  // file's alignment, and there is at least one byte (CHECKed).
-  virtual IoTicket StartRead(const File& file, uint64_t offset_bytes, std::span<std::byte> into,
-                             IoDone done = {}) = 0;
-  virtual IoTicket StartWrite(const File& file, uint64_t offset_bytes,
-                              std::span<const std::byte> from, IoDone done = {}) = 0;
+  // All ranges as one request; at least one, of at least one byte each (CHECKed). They are started
+  // in their order and overlap nowhere. Files and memory outlive the ticket; `ranges` need not.
+  virtual IoTicket StartReads(std::span<const ReadRange> ranges, RequestOptions options = {}) = 0;
+  virtual IoTicket StartWrites(std::span<const WriteRange> ranges, RequestOptions options = {}) = 0;
+
+  IoTicket StartRead(const File& file, uint64_t offset_bytes, std::span<std::byte> into,
+                     RequestOptions options = {});
+  IoTicket StartWrite(const File& file, uint64_t offset_bytes, std::span<const std::byte> from,
+                      RequestOptions options = {});
 
   virtual IoCounters counters() const = 0;
+  // Of each piece, from its submission until its completion was seen; since Create.
+  virtual LatencyHistogram latency(IoDirection direction) const = 0;
   virtual IoBackend backend() const = 0;
   // What the kernel offered and what was worked around, one clause each:
   // "registered 1.00 GiB in 1 chunk", "no DEFER_TASKRUN (kernel 5.15)".

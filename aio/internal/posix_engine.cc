@@ -1,6 +1,7 @@
 #include "aio/internal/posix_engine.h"
 
 #include <fmt/format.h>
+#include <sys/uio.h>
 #include <unistd.h>
 
 #include <algorithm>
@@ -12,9 +13,10 @@ namespace strata::aio {
 
 int64_t TransferBySystemCall(const IoTransfer& transfer) {
   off_t offset = static_cast<off_t>(transfer.offset_bytes);
+  iovec memory = {transfer.memory, transfer.length_bytes};
   ssize_t moved = transfer.direction == IoDirection::kRead
                       ? pread(transfer.fd, transfer.memory, transfer.length_bytes, offset)
-                      : pwrite(transfer.fd, transfer.memory, transfer.length_bytes, offset);
+                      : pwritev2(transfer.fd, &memory, 1, offset, transfer.durable ? RWF_DSYNC : 0);
   return moved < 0 ? -errno : moved;
 }
 
@@ -58,7 +60,7 @@ void PosixEngine::Enqueue(std::shared_ptr<IoRequest> request) {
 
 void PosixEngine::Work() {
   while (std::optional<IoPiece> piece = WaitForPiece()) {
-    CountPiece();
+    if (!Admit(*piece)) continue;
     while (OnResult(*piece, transfer_(piece->transfer())) == IoPiece::Next::kRepeat) {
     }
   }

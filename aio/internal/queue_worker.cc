@@ -57,10 +57,10 @@ void QueueWorker::Fill() {
   more_ = portion.more;
   stopping_ = portion.stopping;
   for (IoPiece& piece : portion.pieces) {
+    if (!engine_.Admit(piece)) continue;
     uint32_t slot = free_slots_.back();
     free_slots_.pop_back();
     slots_[slot].emplace(std::move(piece));
-    engine_.CountPiece();
     Prepare(slot);
   }
 }

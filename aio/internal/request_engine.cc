@@ -39,43 +39,97 @@ RequestEngine::RequestEngine(const IoEngineOptions& options) : options_(options)
   STRATA_CHECK(IsMultiple(options.registered_memory.size(), 4_KiB));
 }
 
-IoTicket RequestEngine::StartRead(const File& file, uint64_t offset_bytes,
-                                  std::span<std::byte> into, IoDone done) {
-  return Start(file, {IoDirection::kRead, file.fd(), offset_bytes, into.data(), into.size()},
-               std::move(done));
-}
+namespace {
 
-IoTicket RequestEngine::StartWrite(const File& file, uint64_t offset_bytes,
-                                   std::span<const std::byte> from, IoDone done) {
-  // A transfer has one pointer for both directions; that of a write is only read through.
-  std::byte* memory = const_cast<std::byte*>(from.data());
-  return Start(file, {IoDirection::kWrite, file.fd(), offset_bytes, memory, from.size()},
-               std::move(done));
-}
-
-IoTicket RequestEngine::Start(const File& file, const IoTransfer& transfer, IoDone done) {
-  STRATA_CHECK(transfer.length_bytes > 0);
-  STRATA_CHECK(IsMultiple(transfer.offset_bytes, file.offset_alignment_bytes()));
-  STRATA_CHECK(IsMultiple(transfer.length_bytes, file.offset_alignment_bytes()));
+// A request has one pointer for both directions; that of a write is only read through.
+IoSegment SegmentOf(const File* file, uint64_t offset_bytes, std::span<const std::byte> memory) {
+  STRATA_CHECK(file != nullptr);
+  IoSegment segment = {.file = file,
+                       .path = file->shared_path(),
+                       .fd = file->fd(),
+                       .offset_bytes = offset_bytes,
+                       .memory = const_cast<std::byte*>(memory.data()),
+                       .length_bytes = memory.size(),
+                       .offset_alignment_bytes = file->offset_alignment_bytes(),
+                       .memory_alignment_bytes = file->memory_alignment_bytes()};
+  STRATA_CHECK(IsMultiple(offset_bytes, segment.offset_alignment_bytes));
   STRATA_CHECK(
-      IsMultiple(reinterpret_cast<uintptr_t>(transfer.memory), file.memory_alignment_bytes()));
-  auto request = std::make_shared<IoRequest>(IoRequestOptions{
-      .transfer = transfer,
-      .path = file.path(),
-      .alignment_bytes = std::max(file.offset_alignment_bytes(), file.memory_alignment_bytes()),
-      .block_size_bytes = options_.block_size_bytes,
-      .chunks = MemoryChunks(options_.registered_memory),
-      .done = std::move(done)});
+      IsMultiple(reinterpret_cast<uintptr_t>(segment.memory), segment.memory_alignment_bytes));
+  return segment;
+}
+
+// Opens what the last bytes of a write need that make no whole block.
+Status PrepareTails(std::vector<IoSegment>& segments) {
+  for (IoSegment& segment : segments) {
+    if (IsMultiple(segment.length_bytes, segment.offset_alignment_bytes)) continue;
+    STRATA_ASSIGN_OR_RETURN(segment.tail_fd, segment.file->BufferedFd());
+  }
+  return OkStatus();
+}
+
+}  // namespace
+
+IoTicket RequestEngine::StartReads(std::span<const ReadRange> ranges, RequestOptions options) {
+  IoRequestOptions request = {.direction = IoDirection::kRead};
+  request.segments.reserve(ranges.size());
+  for (const ReadRange& range : ranges)
+    request.segments.push_back(SegmentOf(range.file, range.offset_bytes, range.into));
+  return Start(std::move(request), std::move(options));
+}
+
+IoTicket RequestEngine::StartWrites(std::span<const WriteRange> ranges, RequestOptions options) {
+  IoRequestOptions request = {.direction = IoDirection::kWrite};
+  request.segments.reserve(ranges.size());
+  for (const WriteRange& range : ranges)
+    request.segments.push_back(SegmentOf(range.file, range.offset_bytes, range.from));
+  return Start(std::move(request), std::move(options));
+}
+
+IoTicket RequestEngine::Start(IoRequestOptions parts, RequestOptions options) {
+  Status prepared = OkStatus();
+  if (parts.direction == IoDirection::kWrite) prepared = PrepareTails(parts.segments);
+  parts.block_size_bytes = options_.block_size_bytes;
+  parts.chunks = MemoryChunks(options_.registered_memory);
+  parts.priority = options.priority;
+  parts.deadline = options.deadline;
+  parts.done = std::move(options.done);
+  auto request = std::make_shared<IoRequest>(std::move(parts));
   ++requests_;
-  Enqueue(request);
+  prepared.ok() ? Enqueue(request) : request->EndEarly(prepared);
   return IoTicket(std::move(request));
+}
+
+bool RequestEngine::Admit(IoPiece& piece) {
+  if (!piece.status().ok()) {
+    piece.request().Finish(piece.status());
+    return false;
+  }
+  ++pieces_;
+  piece.set_submitted_at(std::chrono::steady_clock::now());
+  return true;
 }
 
 IoPiece::Next RequestEngine::OnResult(IoPiece& piece, int64_t result) {
   Count(piece.transfer(), result);
   IoPiece::Next next = piece.OnResult(result);
-  if (next == IoPiece::Next::kFinish) piece.request().Finish(piece.status());
+  if (next == IoPiece::Next::kRepeat) return next;
+  CountLatency(piece);
+  piece.request().Finish(piece.status());
   return next;
+}
+
+void RequestEngine::CountLatency(const IoPiece& piece) {
+  auto latency = std::chrono::steady_clock::now() - piece.submitted_at();
+  LatencyCounts& counts = latencies_[static_cast<size_t>(piece.transfer().direction)];
+  counts[LatencyHistogram::BucketOf(latency)].fetch_add(1, std::memory_order_relaxed);
+}
+
+LatencyHistogram RequestEngine::latency(IoDirection direction) const {
+  const LatencyCounts& counts = latencies_[static_cast<size_t>(direction)];
+  LatencyHistogram histogram;
+  for (size_t i = 0; i < counts.size(); ++i)
+    histogram.AddTo(i, counts[i].load(std::memory_order_relaxed));
+  return histogram;
 }
 
 void RequestEngine::Count(const IoTransfer& transfer, int64_t result) {

@@ -1,6 +1,7 @@
 // What the backends share: making requests, and judging and counting results.
 #pragma once
 
+#include <array>
 #include <atomic>
 #include <cstdint>
 #include <memory>
@@ -15,15 +16,16 @@ namespace strata::aio {
 // Thread-safe.
 class RequestEngine : public IoEngine {
  public:
-  IoTicket StartRead(const File& file, uint64_t offset_bytes, std::span<std::byte> into,
-                     IoDone done) final;
-  IoTicket StartWrite(const File& file, uint64_t offset_bytes, std::span<const std::byte> from,
-                      IoDone done) final;
+  IoTicket StartReads(std::span<const ReadRange> ranges, RequestOptions options) final;
+  IoTicket StartWrites(std::span<const WriteRange> ranges, RequestOptions options) final;
   IoCounters counters() const final;
+  LatencyHistogram latency(IoDirection direction) const final;
 
+  // To be asked of every piece that was cut, before anything else. False: its request has ended,
+  // the piece has been given back and does not go to the kernel.
+  bool Admit(IoPiece& piece);
   // Takes the kernel's answer to a piece: kRepeat, or it has been given back to its request.
   IoPiece::Next OnResult(IoPiece& piece, int64_t result);
-  void CountPiece() { ++pieces_; }
 
  protected:
   explicit RequestEngine(const IoEngineOptions& options);
@@ -32,8 +34,11 @@ class RequestEngine : public IoEngine {
   const IoEngineOptions& options() const { return options_; }
 
  private:
-  IoTicket Start(const File& file, const IoTransfer& transfer, IoDone done);
+  using LatencyCounts = std::array<std::atomic<uint64_t>, LatencyHistogram::kNumBuckets>;
+
+  IoTicket Start(IoRequestOptions request, RequestOptions options);
   void Count(const IoTransfer& transfer, int64_t result);
+  void CountLatency(const IoPiece& piece);
 
   const IoEngineOptions options_;
   std::atomic<uint64_t> bytes_read_ = 0;
@@ -42,6 +47,7 @@ class RequestEngine : public IoEngine {
   std::atomic<uint64_t> pieces_ = 0;
   std::atomic<uint64_t> short_transfers_ = 0;
   std::atomic<uint64_t> retries_ = 0;
+  std::array<LatencyCounts, 2> latencies_ = {};  // by IoDirection
 };
 
 // Both backends' limits; the message names the knob.

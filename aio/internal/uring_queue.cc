@@ -1,8 +1,11 @@
 #include "aio/internal/uring_queue.h"
 
+#include <sys/uio.h>
+
 #include <algorithm>
 #include <array>
 #include <optional>
+#include <tuple>
 
 #include "aio/base/check.h"
 
@@ -10,17 +13,18 @@ namespace strata::aio {
 namespace {
 
 void PrepareTransfer(io_uring_sqe* entry, const IoTransfer& transfer, const MemoryChunks& chunks) {
-  auto [direction, fd, offset, memory, length_bytes] = transfer;
-  unsigned length = static_cast<unsigned>(length_bytes);
-  bool is_read = direction == IoDirection::kRead;
+  auto [fd, offset, memory] = std::tuple(transfer.fd, transfer.offset_bytes, transfer.memory);
+  unsigned length = static_cast<unsigned>(transfer.length_bytes);
+  bool is_read = transfer.direction == IoDirection::kRead;
   if (std::optional<uint32_t> chunk = chunks.IndexOf(memory)) {
     int index = static_cast<int>(*chunk);
     is_read ? io_uring_prep_read_fixed(entry, fd, memory, length, offset, index)
             : io_uring_prep_write_fixed(entry, fd, memory, length, offset, index);
-    return;
+  } else {
+    is_read ? io_uring_prep_read(entry, fd, memory, length, offset)
+            : io_uring_prep_write(entry, fd, memory, length, offset);
   }
-  is_read ? io_uring_prep_read(entry, fd, memory, length, offset)
-          : io_uring_prep_write(entry, fd, memory, length, offset);
+  if (transfer.durable) entry->rw_flags = RWF_DSYNC;
 }
 
 }  // namespace

@@ -14,15 +14,17 @@ namespace {
 using ::testing::ElementsAre;
 using ::testing::IsEmpty;
 
-std::shared_ptr<IoRequest> Request(IoDirection direction, uint64_t offset_bytes,
-                                   size_t num_pieces) {
-  return std::make_shared<IoRequest>(
-      IoRequestOptions{.transfer = {direction, 3, offset_bytes, nullptr, num_pieces * 4_KiB},
-                       .path = "x",
-                       .alignment_bytes = 4096,
-                       .block_size_bytes = 4_KiB,
-                       .chunks = {},
-                       .done = {}});
+std::shared_ptr<IoRequest> Request(IoDirection direction, uint64_t offset_bytes, size_t num_pieces,
+                                   IoPriority priority = IoPriority::kNormal) {
+  IoSegment segment = {.path = std::make_shared<const std::string>("x"),
+                       .fd = 3,
+                       .offset_bytes = offset_bytes,
+                       .length_bytes = num_pieces * 4_KiB,
+                       .offset_alignment_bytes = 4096};
+  return std::make_shared<IoRequest>(IoRequestOptions{.direction = direction,
+                                                      .segments = {segment},
+                                                      .block_size_bytes = 4_KiB,
+                                                      .priority = priority});
 }
 std::shared_ptr<IoRequest> Read(uint64_t offset_bytes, size_t num_pieces) {
   return Request(IoDirection::kRead, offset_bytes, num_pieces);
@@ -44,6 +46,26 @@ TEST(PieceQueueTest, ReadsAndWritesTakeTurns) {
   queue.Push(Write(1_MiB, 3));
   EXPECT_THAT(TakeOffsets(queue),
               ElementsAre(0, 1_MiB, 4_KiB, 1_MiB + 4_KiB, 8_KiB, 1_MiB + 8_KiB, 12_KiB));
+}
+
+TEST(PieceQueueTest, TheHighestPriorityGoesFirst) {
+  PieceQueue queue(4_KiB);
+  queue.Push(Request(IoDirection::kWrite, 3_MiB, 1, IoPriority::kBackground));
+  queue.Push(Request(IoDirection::kWrite, 1_MiB, 2, IoPriority::kNormal));
+  EXPECT_EQ(queue.Take()->transfer().offset_bytes, 1_MiB);
+  queue.Push(Request(IoDirection::kRead, 0, 2, IoPriority::kUrgent));
+  EXPECT_THAT(TakeOffsets(queue), ElementsAre(0, 4_KiB, 1_MiB + 4_KiB, 3_MiB));
+}
+
+TEST(PieceQueueTest, WhatWasCancelledIsNotTaken) {
+  PieceQueue queue(4_KiB);
+  std::shared_ptr<IoRequest> cancelled = Read(0, 3);
+  queue.Push(cancelled);
+  queue.Push(Read(1_MiB, 1));
+  std::optional<IoPiece> first = queue.Take();
+  cancelled->EndEarly(cancelled->Cancelled());
+  EXPECT_THAT(TakeOffsets(queue), ElementsAre(1_MiB));
+  EXPECT_EQ(queue.num_pieces(), 0u);
 }
 
 TEST(PieceQueueTest, AmongReadsTheOldestGoesFirst) {

@@ -49,24 +49,27 @@ std::span<const std::byte> FaultEngine::FlippedCopy(std::span<const std::byte> b
   return copies_.back().bytes().first(bytes.size());
 }
 
-aio::IoTicket FaultEngine::StartRead(const aio::File& file, uint64_t offset_bytes,
-                                     std::span<std::byte> into, aio::IoDone done) {
+aio::IoTicket FaultEngine::StartReads(std::span<const aio::ReadRange> ranges,
+                                      aio::RequestOptions options) {
   std::unique_lock lock(mutex_);
   bool spoilt = TakeFault(read_faults_, ++num_reads_).has_value();
   lock.unlock();
-  return real_->StartRead(spoilt ? empty_ : file, offset_bytes, into, std::move(done));
+  std::vector<aio::ReadRange> redirected(ranges.begin(), ranges.end());
+  if (spoilt) redirected.front().file = &empty_;
+  return real_->StartReads(redirected, std::move(options));
 }
 
-aio::IoTicket FaultEngine::StartWrite(const aio::File& file, uint64_t offset_bytes,
-                                      std::span<const std::byte> from, aio::IoDone done) {
+aio::IoTicket FaultEngine::StartWrites(std::span<const aio::WriteRange> ranges,
+                                       aio::RequestOptions options) {
+  std::vector<aio::WriteRange> redirected(ranges.begin(), ranges.end());
+  aio::WriteRange& first = redirected.front();
   std::unique_lock lock(mutex_);
   std::optional<WriteFault> fault = TakeFault(write_faults_, ++num_writes_);
-  if (fault == WriteFault::kFlipped) from = FlippedCopy(from);
+  if (fault == WriteFault::kFlipped) first.from = FlippedCopy(first.from);
   lock.unlock();
-  const aio::File* to = &file;
-  if (fault == WriteFault::kError) to = &empty_;
-  if (fault == WriteFault::kLost) to = &sink_;
-  return real_->StartWrite(*to, offset_bytes, from, std::move(done));
+  if (fault == WriteFault::kError) first.file = &empty_;
+  if (fault == WriteFault::kLost) first.file = &sink_;
+  return real_->StartWrites(redirected, std::move(options));
 }
 
 }  // namespace strata::fakes

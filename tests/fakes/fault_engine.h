@@ -33,11 +33,14 @@ class FaultEngine final : public aio::IoEngine {
 
   uint64_t num_writes() const;
 
-  aio::IoTicket StartRead(const aio::File& file, uint64_t offset_bytes, std::span<std::byte> into,
-                          aio::IoDone done) override;
-  aio::IoTicket StartWrite(const aio::File& file, uint64_t offset_bytes,
-                           std::span<const std::byte> from, aio::IoDone done) override;
+  aio::IoTicket StartReads(std::span<const aio::ReadRange> ranges,
+                           aio::RequestOptions options) override;
+  aio::IoTicket StartWrites(std::span<const aio::WriteRange> ranges,
+                            aio::RequestOptions options) override;
   aio::IoCounters counters() const override { return real_->counters(); }
+  aio::LatencyHistogram latency(aio::IoDirection direction) const override {
+    return real_->latency(direction);
+  }
   aio::IoBackend backend() const override { return real_->backend(); }
   std::vector<std::string> notes() const override { return real_->notes(); }
 

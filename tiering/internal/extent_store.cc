@@ -110,7 +110,7 @@ StoreTicket ExtentStore::StartRead(StoreBlock block, std::span<std::byte> into, 
   lock.unlock();
   std::span<std::byte> bytes = into.first(state.padded_bytes);
   return StoreTicket(std::make_unique<StoreTicket::Operation>(
-      engine_->StartRead(file, offset_bytes, bytes, std::move(done)),
+      engine_->StartRead(file, offset_bytes, bytes, {.done = std::move(done)}),
       [this, &state, version = *version, bytes](const Status& io_status) {
         return EndRead(state, version, bytes, io_status);
       }));
@@ -175,7 +175,8 @@ StoreTicket ExtentStore::StartWrite(StoreBlock block, std::span<const std::byte>
   lock.unlock();
   version.checksum = Checksum(from.first(state.about.size_bytes));
   return StoreTicket(std::make_unique<StoreTicket::Operation>(
-      engine_->StartWrite(file, offset_bytes, from.first(state.padded_bytes), std::move(done)),
+      engine_->StartWrite(file, offset_bytes, from.first(state.padded_bytes),
+                          {.done = std::move(done)}),
       [this, &state, version](const Status& io_status) {
         return EndWrite(state, version, io_status);
       }));
