@@ -3,6 +3,7 @@
 #include <fmt/format.h>
 
 #include "aio/internal/io_request.h"
+#include "aio/internal/libaio_queue.h"
 #include "aio/internal/posix_engine.h"
 #include "aio/internal/queue_engine.h"
 #include "aio/internal/request_engine.h"
@@ -11,15 +12,17 @@
 namespace strata::aio {
 
 std::string_view IoBackendName(IoBackend backend) {
-  return backend == IoBackend::kIoUring ? "io_uring" : "posix";
+  constexpr std::array<std::string_view, kAllIoBackends.size()> kNames = {"io_uring", "libaio",
+                                                                          "posix"};
+  return kNames[static_cast<size_t>(backend)];
 }
 
 Result<IoBackend> ParseIoBackend(std::string_view name) {
-  for (IoBackend backend : {IoBackend::kIoUring, IoBackend::kPosix}) {
+  for (IoBackend backend : kAllIoBackends) {
     if (name == IoBackendName(backend)) return backend;
   }
-  return InvalidArgument(
-      fmt::format("'{}' is not an I/O backend: choose \"io_uring\" or \"posix\"", name));
+  return InvalidArgument(fmt::format(
+      "'{}' is not an I/O backend: choose \"io_uring\", \"libaio\" or \"posix\"", name));
 }
 
 IoTicket& IoTicket::operator=(IoTicket&& other) noexcept {
@@ -78,9 +81,17 @@ IoTicket IoEngine::StartWrite(const File& file, uint64_t offset_bytes,
 
 Result<std::unique_ptr<IoEngine>> IoEngine::Create(const IoEngineOptions& options) {
   STRATA_RETURN_IF_ERROR(CheckOptions(options));
-  if (options.backend == IoBackend::kPosix) return PosixEngine::Create(options);
-  return QueueEngine::Create(options, IoBackend::kIoUring,
-                             [&options] { return UringQueue::Create(options); });
+  switch (options.backend) {
+    case IoBackend::kIoUring:
+      return QueueEngine::Create(options, options.backend,
+                                 [&] { return UringQueue::Create(options); });
+    case IoBackend::kLibaio:
+      return QueueEngine::Create(options, options.backend,
+                                 [&] { return LibaioQueue::Create(options); });
+    case IoBackend::kPosix:
+      return PosixEngine::Create(options);
+  }
+  return Internal("no such I/O backend");
 }
 
 }  // namespace strata::aio

@@ -12,6 +12,7 @@
 //   read /nvme0/rank-0.blocks offset_bytes=4096 length_bytes=1048576: Input/output error
 #pragma once
 
+#include <array>
 #include <chrono>
 #include <cstddef>
 #include <cstdint>
@@ -29,9 +30,11 @@
 
 namespace strata::aio {
 
-enum class IoBackend { kIoUring, kPosix };
-std::string_view IoBackendName(IoBackend backend);        // "io_uring", "posix"
-Result<IoBackend> ParseIoBackend(std::string_view name);  // names the choices on failure
+enum class IoBackend { kIoUring, kLibaio, kPosix };
+inline constexpr std::array kAllIoBackends = {IoBackend::kIoUring, IoBackend::kLibaio,
+                                              IoBackend::kPosix};  // best first
+std::string_view IoBackendName(IoBackend backend);                 // "io_uring", "libaio", "posix"
+Result<IoBackend> ParseIoBackend(std::string_view name);           // names the choices on failure
 
 // The knobs carry DeepSpeed's names (block_size, queue_depth, thread_count, single_submit,
 // overlap_events).
@@ -39,7 +42,7 @@ struct IoEngineOptions {
   IoBackend backend = IoBackend::kIoUring;
   uint64_t block_size_bytes = 1 << 20;  // a multiple of 4096
   uint32_t queue_depth = 16;            // pieces in flight per thread
-  uint32_t thread_count = 1;            // rings, or groups of posix workers
+  uint32_t thread_count = 1;            // kernel queues, or groups of posix workers
   bool single_submit = false;           // one system call per piece instead of one per batch
   bool overlap_events = true;           // refill as pieces complete, not wave by wave
   // Memory that most requests lie in (the host arena): registered with the kernel once, in chunks

@@ -4,7 +4,7 @@ set -euo pipefail
 
 packages=(
   build-essential cmake ninja-build pkg-config ccache
-  liburing-dev libhwloc-dev libdnnl-dev libxxhash-dev
+  liburing-dev libaio-dev libhwloc-dev libdnnl-dev libxxhash-dev
   libfmt-dev libtomlplusplus-dev nlohmann-json3-dev libcli11-dev
   libgtest-dev libgmock-dev libbenchmark-dev
 )

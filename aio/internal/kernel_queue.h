@@ -41,6 +41,9 @@ class KernelQueue {
   // prepared, and goes with the next call. Does not wait while something is left like that.
   virtual int SubmitAndWait(uint32_t wait_for) = 0;
 
+  // Takes back what is prepared and the kernel has not taken, as if it had never been prepared.
+  virtual std::vector<uint64_t> TakeBack() = 0;
+
   // What has been completed, as much as fits. Never blocks.
   virtual size_t Reap(std::span<KernelCompletion> completions) = 0;
 

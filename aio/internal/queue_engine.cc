@@ -8,9 +8,10 @@ namespace strata::aio {
 
 Result<std::unique_ptr<IoEngine>> QueueEngine::Create(const IoEngineOptions& options,
                                                       IoBackend backend,
-                                                      const KernelQueueFactory& make_queue) {
+                                                      const KernelQueueFactory& make_queue,
+                                                      const QueueTiming& timing) {
   std::unique_ptr<QueueEngine> engine(new QueueEngine(options, backend));
-  STRATA_RETURN_IF_ERROR(engine->StartWorkers(make_queue));
+  STRATA_RETURN_IF_ERROR(engine->StartWorkers(make_queue, timing));
   return std::unique_ptr<IoEngine>(std::move(engine));
 }
 
@@ -19,11 +20,12 @@ QueueEngine::QueueEngine(const IoEngineOptions& options, IoBackend backend)
       backend_(backend),
       feed_(options.block_size_bytes, options.thread_count) {}
 
-Status QueueEngine::StartWorkers(const KernelQueueFactory& make_queue) {
+Status QueueEngine::StartWorkers(const KernelQueueFactory& make_queue, const QueueTiming& timing) {
   for (uint32_t i = 0; i < options().thread_count; ++i) {
     STRATA_ASSIGN_OR_RETURN(std::unique_ptr<KernelQueue> queue, make_queue());
-    STRATA_ASSIGN_OR_RETURN(std::unique_ptr<QueueWorker> worker,
-                            QueueWorker::Create(i, options(), std::move(queue), feed_, *this));
+    STRATA_ASSIGN_OR_RETURN(
+        std::unique_ptr<QueueWorker> worker,
+        QueueWorker::Create(i, options(), timing, std::move(queue), feed_, *this));
     TakeNotes(*worker);
     workers_.push_back(std::move(worker));
   }

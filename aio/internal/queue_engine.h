@@ -17,7 +17,8 @@ class QueueEngine final : public RequestEngine {
  public:
   // `make_queue` makes queues of the kind that `backend` names.
   static Result<std::unique_ptr<IoEngine>> Create(const IoEngineOptions& options, IoBackend backend,
-                                                  const KernelQueueFactory& make_queue);
+                                                  const KernelQueueFactory& make_queue,
+                                                  const QueueTiming& timing = {});
   ~QueueEngine() override;
 
   IoBackend backend() const override { return backend_; }
@@ -25,7 +26,7 @@ class QueueEngine final : public RequestEngine {
 
  private:
   QueueEngine(const IoEngineOptions& options, IoBackend backend);
-  Status StartWorkers(const KernelQueueFactory& make_queue);
+  Status StartWorkers(const KernelQueueFactory& make_queue, const QueueTiming& timing);
   void TakeNotes(const QueueWorker& worker);
   void Enqueue(std::shared_ptr<IoRequest> request) override;
 

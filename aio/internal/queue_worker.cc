@@ -13,19 +13,21 @@ namespace strata::aio {
 
 Result<std::unique_ptr<QueueWorker>> QueueWorker::Create(uint32_t index,
                                                          const IoEngineOptions& options,
+                                                         const QueueTiming& timing,
                                                          std::unique_ptr<KernelQueue> queue,
                                                          QueueFeed& feed, RequestEngine& engine) {
   std::unique_ptr<QueueWorker> worker(
-      new QueueWorker(index, options, std::move(queue), feed, engine));
+      new QueueWorker(index, options, timing, std::move(queue), feed, engine));
   STRATA_ASSIGN_OR_RETURN(worker->thread_,
                           StartEngineThread([self = worker.get()] { self->Run(); }));
   return worker;
 }
 
-QueueWorker::QueueWorker(uint32_t index, const IoEngineOptions& options,
+QueueWorker::QueueWorker(uint32_t index, const IoEngineOptions& options, const QueueTiming& timing,
                          std::unique_ptr<KernelQueue> queue, QueueFeed& feed, RequestEngine& engine)
     : index_(index),
       options_(options),
+      timing_(timing),
       queue_(std::move(queue)),
       feed_(feed),
       engine_(engine),
@@ -72,7 +74,8 @@ void QueueWorker::ArmWake() {
 
 void QueueWorker::Prepare(uint32_t slot) {
   queue_->Prepare(slots_[slot]->transfer(), slot);
-  if (options_.single_submit) Submit(0);
+  // What is not taken now goes with the rest.
+  if (options_.single_submit) static_cast<void>(TrySubmit(0));
 }
 
 uint32_t QueueWorker::CompletionsToWaitFor() const {
@@ -82,15 +85,30 @@ uint32_t QueueWorker::CompletionsToWaitFor() const {
 }
 
 void QueueWorker::Submit(uint32_t wait_for) {
+  if (TrySubmit(wait_for) == Taken::kNotAll) return PauseAndTakeBack();
+  num_pauses_ = 0;
+}
+
+QueueWorker::Taken QueueWorker::TrySubmit(uint32_t wait_for) {
   int result = queue_->SubmitAndWait(wait_for);
-  if (result == 0 || result == -EINTR) return;
-  // The kernel is short of memory for the moment; what was not submitted is so by the next call.
-  if (result == -EAGAIN || result == -EBUSY) {
-    std::this_thread::sleep_for(std::chrono::milliseconds(1));
-    return;
-  }
+  if (result == -EAGAIN || result == -EBUSY) return Taken::kNotAll;  // short of memory
+  if (result == 0 || result == -EINTR) return Taken::kAll;
   Log(Severity::kError, "aio", "{}", ErrnoStatus(-result, "submit I/O").message());
   STRATA_CHECK(!"the kernel refuses a queue that it accepted before");
+  return Taken::kNotAll;
+}
+
+// What is in the kernel gives memory back when it is over. Only when nothing is does a refusal
+// count against those that were refused, which then fail in the end.
+void QueueWorker::PauseAndTakeBack() {
+  std::this_thread::sleep_for(++num_pauses_ * timing_.pause_step);
+  std::vector<uint64_t> refused = queue_->TakeBack();
+  if (std::erase(refused, KernelQueue::kWakeTag) > 0) wake_armed_ = false;
+  bool some_are_in_kernel = refused.size() < slots_.size() - free_slots_.size();
+  for (uint64_t tag : refused) {
+    uint32_t slot = static_cast<uint32_t>(tag);
+    some_are_in_kernel ? Prepare(slot) : OnCompleted(slot, -EAGAIN);
+  }
 }
 
 void QueueWorker::Reap() {

@@ -1,6 +1,7 @@
 // One thread and its kernel queue.
 #pragma once
 
+#include <chrono>
 #include <cstdint>
 #include <memory>
 #include <optional>
@@ -14,12 +15,18 @@
 
 namespace strata::aio {
 
+struct QueueTiming {
+  // How much longer each pause is than the one before, while the kernel is short of memory.
+  std::chrono::milliseconds pause_step{1};
+};
+
 // The thread sleeps in the kernel until a piece completes or somebody wakes it. It ends when the
 // feed stops and nothing is in flight.
 class QueueWorker {
  public:
   // `feed` and `engine` outlive the worker.
   static Result<std::unique_ptr<QueueWorker>> Create(uint32_t index, const IoEngineOptions& options,
+                                                     const QueueTiming& timing,
                                                      std::unique_ptr<KernelQueue> queue,
                                                      QueueFeed& feed, RequestEngine& engine);
   ~QueueWorker();  // after the feed was stopped and Wake() called: waits for the thread
@@ -28,15 +35,18 @@ class QueueWorker {
   const std::vector<std::string>& notes() const { return queue_->notes(); }
 
  private:
-  QueueWorker(uint32_t index, const IoEngineOptions& options, std::unique_ptr<KernelQueue> queue,
-              QueueFeed& feed, RequestEngine& engine);
+  QueueWorker(uint32_t index, const IoEngineOptions& options, const QueueTiming& timing,
+              std::unique_ptr<KernelQueue> queue, QueueFeed& feed, RequestEngine& engine);
 
   // All below: the worker's thread.
   void Run();
   void Fill();
   void ArmWake();
   void Prepare(uint32_t slot);
+  enum class Taken { kAll, kNotAll };
+  Taken TrySubmit(uint32_t wait_for);
   void Submit(uint32_t wait_for);
+  void PauseAndTakeBack();
   uint32_t CompletionsToWaitFor() const;
   void Reap();
   void OnWoken(int64_t result);
@@ -44,6 +54,7 @@ class QueueWorker {
 
   const uint32_t index_;
   const IoEngineOptions options_;
+  const QueueTiming timing_;
   const std::unique_ptr<KernelQueue> queue_;
   QueueFeed& feed_;
   RequestEngine& engine_;
@@ -52,6 +63,7 @@ class QueueWorker {
   std::vector<std::optional<IoPiece>> slots_;  // in the kernel, by the tag of their transfer
   std::vector<uint32_t> free_slots_;
   bool more_ = false;
+  int num_pauses_ = 0;  // in a row
   bool stopping_ = false;
   std::jthread thread_;
 };

@@ -61,6 +61,18 @@ int UringQueue::SubmitAndWait(uint32_t wait_for) {
   return std::min(io_uring_submit_and_wait(ring_->get(), wait_for), 0);
 }
 
+// The kernel looks at the tail only inside the system call, which this thread makes.
+std::vector<uint64_t> UringQueue::TakeBack() {
+  std::vector<uint64_t> tags;
+  io_uring_sq& submissions = ring_->get()->sq;
+  unsigned head = *submissions.khead;
+  for (unsigned at = head; at != submissions.sqe_tail; ++at)
+    tags.push_back(submissions.sqes[at & submissions.ring_mask].user_data);
+  submissions.sqe_head = submissions.sqe_tail = head;
+  *submissions.ktail = head;
+  return tags;
+}
+
 size_t UringQueue::Reap(std::span<KernelCompletion> completions) {
   std::array<io_uring_cqe*, 64> entries;
   unsigned room = static_cast<unsigned>(std::min(completions.size(), entries.size()));

@@ -23,6 +23,7 @@ class UringQueue final : public KernelQueue {
   void Prepare(const IoTransfer& transfer, uint64_t tag) override;
   void PrepareWake() override;
   int SubmitAndWait(uint32_t wait_for) override;
+  std::vector<uint64_t> TakeBack() override;
   size_t Reap(std::span<KernelCompletion> completions) override;
   void Wake() override { wake_->Signal(); }
   const std::vector<std::string>& notes() const override { return ring_->notes(); }

@@ -24,4 +24,10 @@ void WakeFd::Signal() {
   STRATA_CHECK(written == sizeof(one));
 }
 
+void WakeFd::Clear() {
+  uint64_t count = 0;
+  ssize_t taken = RetryOnEintr([&] { return read(fd_, &count, sizeof(count)); });
+  STRATA_CHECK(taken == sizeof(count));
+}
+
 }  // namespace strata::aio

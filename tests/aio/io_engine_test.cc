@@ -70,8 +70,7 @@ class IoEngineTest : public testing::TestWithParam<IoBackend> {
   std::unique_ptr<IoEngine> engine_;
 };
 
-INSTANTIATE_TEST_SUITE_P(Backends, IoEngineTest,
-                         testing::Values(IoBackend::kIoUring, IoBackend::kPosix),
+INSTANTIATE_TEST_SUITE_P(Backends, IoEngineTest, testing::ValuesIn(kAllIoBackends),
                          [](const auto& backend) {
                            return std::string(IoBackendName(backend.param));
                          });
@@ -327,10 +326,10 @@ TEST_P(IoEngineTest, KnobsOutOfRangeAreRefusedByName) {
 }
 
 TEST(IoBackendTest, NamesAreParsedAndOthersAnsweredWithTheChoices) {
-  for (IoBackend backend : {IoBackend::kIoUring, IoBackend::kPosix})
+  for (IoBackend backend : kAllIoBackends)
     EXPECT_EQ(OrDie(ParseIoBackend(IoBackendName(backend))), backend);
-  EXPECT_EQ(ParseIoBackend("libaio").status().message(),
-            "'libaio' is not an I/O backend: choose \"io_uring\" or \"posix\"");
+  EXPECT_EQ(ParseIoBackend("uring").status().message(),
+            "'uring' is not an I/O backend: choose \"io_uring\", \"libaio\" or \"posix\"");
 }
 
 TEST_P(IoEngineTest, CountersSayWhatWasMoved) {

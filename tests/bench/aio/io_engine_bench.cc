@@ -105,8 +105,8 @@ class IoEngineBench : public benchmark::Fixture {
 
 void BackendSizeDepth(benchmark::internal::Benchmark* bench) {
   bench
-      ->ArgNames({"backend", "op_kib", "depth"})  // backend 0: io_uring, 1: posix
-      ->ArgsProduct({{0, 1}, {64, 1024, 8192}, {1, 8}})
+      ->ArgNames({"backend", "op_kib", "depth"})  // backend 0: io_uring, 1: libaio, 2: posix
+      ->ArgsProduct({{0, 1, 2}, {64, 1024, 8192}, {1, 8}})
       ->UseRealTime()
       ->MeasureProcessCPUTime();
 }
