@@ -2,6 +2,7 @@
 
 #include <fmt/format.h>
 
+#include "aio/base/log.h"
 #include "aio/internal/io_request.h"
 #include "aio/internal/libaio_queue.h"
 #include "aio/internal/posix_engine.h"
@@ -10,6 +11,43 @@
 #include "aio/internal/uring_queue.h"
 
 namespace strata::aio {
+namespace {
+
+Result<std::unique_ptr<RequestEngine>> CreateBackend(IoBackend backend,
+                                                     const IoEngineOptions& options) {
+  switch (backend) {
+    case IoBackend::kIoUring:
+      return QueueEngine::Create(options, backend, [&] { return UringQueue::Create(options); });
+    case IoBackend::kLibaio:
+      return QueueEngine::Create(options, backend, [&] { return LibaioQueue::Create(options); });
+    case IoBackend::kPosix:
+      return PosixEngine::Create(options);
+  }
+  return Internal("no such I/O backend");
+}
+
+// Only what the machine lacks makes it try the next: a mistake or an exhausted limit on open files
+// would not get better.
+Result<std::unique_ptr<IoEngine>> CreateBest(const IoEngineOptions& options) {
+  std::string refusals;
+  for (IoBackend backend : kAllIoBackends) {
+    Result<std::unique_ptr<RequestEngine>> engine = CreateBackend(backend, options);
+    if (engine.status().code() == Code::kUnavailable) {
+      refusals += (refusals.empty() ? "" : "; ") + engine.status().message();
+      continue;
+    }
+    if (!engine.ok()) return engine.status();
+    if (!refusals.empty()) {
+      std::string note = fmt::format("using {}: {}", IoBackendName(backend), refusals);
+      Log(Severity::kWarning, "aio", "{}", note);
+      (*engine)->TakeNote(note);
+    }
+    return std::unique_ptr<IoEngine>(std::move(*engine));
+  }
+  return Unavailable(refusals);
+}
+
+}  // namespace
 
 std::string_view IoBackendName(IoBackend backend) {
   constexpr std::array<std::string_view, kAllIoBackends.size()> kNames = {"io_uring", "libaio",
@@ -81,17 +119,11 @@ IoTicket IoEngine::StartWrite(const File& file, uint64_t offset_bytes,
 
 Result<std::unique_ptr<IoEngine>> IoEngine::Create(const IoEngineOptions& options) {
   STRATA_RETURN_IF_ERROR(CheckOptions(options));
-  switch (options.backend) {
-    case IoBackend::kIoUring:
-      return QueueEngine::Create(options, options.backend,
-                                 [&] { return UringQueue::Create(options); });
-    case IoBackend::kLibaio:
-      return QueueEngine::Create(options, options.backend,
-                                 [&] { return LibaioQueue::Create(options); });
-    case IoBackend::kPosix:
-      return PosixEngine::Create(options);
-  }
-  return Internal("no such I/O backend");
+  if (!options.backend) return CreateBest(options);
+  Result<std::unique_ptr<RequestEngine>> engine = CreateBackend(*options.backend, options);
+  if (engine.ok()) return std::unique_ptr<IoEngine>(std::move(*engine));
+  if (engine.status().code() != Code::kUnavailable) return engine.status();
+  return Unavailable(engine.status().message() + ", or set [aio] backend = \"auto\"");
 }
 
 }  // namespace strata::aio

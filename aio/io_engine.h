@@ -18,6 +18,7 @@
 #include <cstdint>
 #include <functional>
 #include <memory>
+#include <optional>
 #include <span>
 #include <string>
 #include <string_view>
@@ -39,7 +40,9 @@ Result<IoBackend> ParseIoBackend(std::string_view name);           // names the 
 // The knobs carry DeepSpeed's names (block_size, queue_depth, thread_count, single_submit,
 // overlap_events).
 struct IoEngineOptions {
-  IoBackend backend = IoBackend::kIoUring;
+  // None: the first of kAllIoBackends that this process may use. A warning says why it is not the
+  // best one, and what would enable that.
+  std::optional<IoBackend> backend;
   uint64_t block_size_bytes = 1 << 20;  // a multiple of 4096
   uint32_t queue_depth = 16;            // pieces in flight per thread
   uint32_t thread_count = 1;            // kernel queues, or groups of posix workers
@@ -130,8 +133,8 @@ struct IoCounters {
 // Thread-safe. Outlives its tickets; its destructor waits for what is in flight.
 class IoEngine {
  public:
-  // kUnavailable when the kernel refuses the backend; the message says which call, and what to set
-  // ([aio] backend = "posix") or enable.
+  // kUnavailable when the kernel refuses the backend that was asked for by name; the message says
+  // which call, and what to set ([aio] backend = "auto") or enable.
   static Result<std::unique_ptr<IoEngine>> Create(const IoEngineOptions& options);
   virtual ~IoEngine() = default;
 

@@ -19,7 +19,7 @@ std::string SystemSetting(const std::string& name) {
 
 Status Refused(int error_number, const std::string& call) {
   return Unavailable(ErrnoStatus(error_number, call).message() +
-                     ": set [aio] backend = \"posix\", or let this process use Linux AIO (Linux "
+                     ": let this process use Linux AIO (Linux "
                      "4.19 or newer with CONFIG_AIO, a container's seccomp profile)");
 }
 

@@ -20,11 +20,11 @@ int64_t TransferBySystemCall(const IoTransfer& transfer) {
   return moved < 0 ? -errno : moved;
 }
 
-Result<std::unique_ptr<IoEngine>> PosixEngine::Create(const IoEngineOptions& options,
-                                                      TransferFunction transfer) {
+Result<std::unique_ptr<RequestEngine>> PosixEngine::Create(const IoEngineOptions& options,
+                                                           TransferFunction transfer) {
   std::unique_ptr<PosixEngine> engine(new PosixEngine(options, std::move(transfer)));
   STRATA_RETURN_IF_ERROR(engine->StartWorkers());
-  return std::unique_ptr<IoEngine>(std::move(engine));
+  return std::unique_ptr<RequestEngine>(std::move(engine));
 }
 
 PosixEngine::PosixEngine(const IoEngineOptions& options, TransferFunction transfer)
@@ -37,6 +37,8 @@ Status PosixEngine::StartWorkers() {
     STRATA_ASSIGN_OR_RETURN(std::jthread worker, StartEngineThread([this] { Work(); }));
     workers_.push_back(std::move(worker));
   }
+  TakeNote(fmt::format("{} worker threads", workers_.size()));
+  TakeNote("single_submit and overlap_events change nothing: every piece is a call of its own");
   return OkStatus();
 }
 
@@ -71,11 +73,6 @@ std::optional<IoPiece> PosixEngine::WaitForPiece() {
   std::optional<IoPiece> piece;
   has_work_.wait(lock, [&] { return (piece = queue_.Take()) || stopping_; });
   return piece;
-}
-
-std::vector<std::string> PosixEngine::notes() const {
-  return {fmt::format("{} worker threads", workers_.size()),
-          "single_submit and overlap_events change nothing: every piece is a call of its own"};
 }
 
 }  // namespace strata::aio

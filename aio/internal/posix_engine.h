@@ -23,12 +23,11 @@ class PosixEngine final : public RequestEngine {
  public:
   static constexpr uint32_t kMaxWorkers = 64;
 
-  static Result<std::unique_ptr<IoEngine>> Create(const IoEngineOptions& options,
-                                                  TransferFunction transfer = TransferBySystemCall);
+  static Result<std::unique_ptr<RequestEngine>> Create(
+      const IoEngineOptions& options, TransferFunction transfer = TransferBySystemCall);
   ~PosixEngine() override;
 
   IoBackend backend() const override { return IoBackend::kPosix; }
-  std::vector<std::string> notes() const override;
 
  private:
   PosixEngine(const IoEngineOptions& options, TransferFunction transfer);

@@ -1,18 +1,14 @@
 #include "aio/internal/queue_engine.h"
 
-#include <algorithm>
-
-#include "aio/base/log.h"
-
 namespace strata::aio {
 
-Result<std::unique_ptr<IoEngine>> QueueEngine::Create(const IoEngineOptions& options,
-                                                      IoBackend backend,
-                                                      const KernelQueueFactory& make_queue,
-                                                      const QueueTiming& timing) {
+Result<std::unique_ptr<RequestEngine>> QueueEngine::Create(const IoEngineOptions& options,
+                                                           IoBackend backend,
+                                                           const KernelQueueFactory& make_queue,
+                                                           const QueueTiming& timing) {
   std::unique_ptr<QueueEngine> engine(new QueueEngine(options, backend));
   STRATA_RETURN_IF_ERROR(engine->StartWorkers(make_queue, timing));
-  return std::unique_ptr<IoEngine>(std::move(engine));
+  return std::unique_ptr<RequestEngine>(std::move(engine));
 }
 
 QueueEngine::QueueEngine(const IoEngineOptions& options, IoBackend backend)
@@ -26,19 +22,10 @@ Status QueueEngine::StartWorkers(const KernelQueueFactory& make_queue, const Que
     STRATA_ASSIGN_OR_RETURN(
         std::unique_ptr<QueueWorker> worker,
         QueueWorker::Create(i, options(), timing, std::move(queue), feed_, *this));
-    TakeNotes(*worker);
+    for (const std::string& note : worker->notes()) TakeNote(note);
     workers_.push_back(std::move(worker));
   }
   return OkStatus();
-}
-
-// Queues of one engine mostly have the same to say.
-void QueueEngine::TakeNotes(const QueueWorker& worker) {
-  for (const std::string& note : worker.notes()) {
-    if (std::find(notes_.begin(), notes_.end(), note) != notes_.end()) continue;
-    notes_.push_back(note);
-    if (note.starts_with("not registered")) Log(Severity::kWarning, "aio", "{}", note);
-  }
 }
 
 QueueEngine::~QueueEngine() {

@@ -16,24 +16,22 @@ namespace strata::aio {
 class QueueEngine final : public RequestEngine {
  public:
   // `make_queue` makes queues of the kind that `backend` names.
-  static Result<std::unique_ptr<IoEngine>> Create(const IoEngineOptions& options, IoBackend backend,
-                                                  const KernelQueueFactory& make_queue,
-                                                  const QueueTiming& timing = {});
+  static Result<std::unique_ptr<RequestEngine>> Create(const IoEngineOptions& options,
+                                                       IoBackend backend,
+                                                       const KernelQueueFactory& make_queue,
+                                                       const QueueTiming& timing = {});
   ~QueueEngine() override;
 
   IoBackend backend() const override { return backend_; }
-  std::vector<std::string> notes() const override { return notes_; }
 
  private:
   QueueEngine(const IoEngineOptions& options, IoBackend backend);
   Status StartWorkers(const KernelQueueFactory& make_queue, const QueueTiming& timing);
-  void TakeNotes(const QueueWorker& worker);
   void Enqueue(std::shared_ptr<IoRequest> request) override;
 
   const IoBackend backend_;
   QueueFeed feed_;
   std::vector<std::unique_ptr<QueueWorker>> workers_;
-  std::vector<std::string> notes_;
 };
 
 }  // namespace strata::aio

@@ -5,6 +5,7 @@
 #include <algorithm>
 
 #include "aio/base/check.h"
+#include "aio/base/log.h"
 
 namespace strata::aio {
 namespace {
@@ -37,6 +38,13 @@ Status CheckOptions(const IoEngineOptions& options) {
 RequestEngine::RequestEngine(const IoEngineOptions& options) : options_(options) {
   STRATA_CHECK(IsMultiple(reinterpret_cast<uintptr_t>(options.registered_memory.data()), 4_KiB));
   STRATA_CHECK(IsMultiple(options.registered_memory.size(), 4_KiB));
+}
+
+// Kernel queues of one engine mostly have the same to say.
+void RequestEngine::TakeNote(const std::string& note) {
+  if (std::find(notes_.begin(), notes_.end(), note) != notes_.end()) return;
+  notes_.push_back(note);
+  if (note.starts_with("not registered")) Log(Severity::kWarning, "aio", "{}", note);
 }
 
 namespace {

@@ -7,6 +7,8 @@
 #include <memory>
 #include <optional>
 #include <span>
+#include <string>
+#include <vector>
 
 #include "aio/internal/io_request.h"
 #include "aio/io_engine.h"
@@ -20,6 +22,10 @@ class RequestEngine : public IoEngine {
   IoTicket StartWrites(std::span<const WriteRange> ranges, RequestOptions options) final;
   IoCounters counters() const final;
   LatencyHistogram latency(IoDirection direction) const final;
+  std::vector<std::string> notes() const final { return notes_; }
+
+  // Before the first request only. A note that is known already is not taken twice.
+  void TakeNote(const std::string& note);
 
   // To be asked of every piece that was cut, before anything else. False: its request has ended,
   // the piece has been given back and does not go to the kernel.
@@ -41,6 +47,7 @@ class RequestEngine : public IoEngine {
   void CountLatency(const IoPiece& piece);
 
   const IoEngineOptions options_;
+  std::vector<std::string> notes_;
   std::atomic<uint64_t> bytes_read_ = 0;
   std::atomic<uint64_t> bytes_written_ = 0;
   std::atomic<uint64_t> requests_ = 0;

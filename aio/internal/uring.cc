@@ -10,6 +10,7 @@
 #include <memory>
 
 #include "aio/base/check.h"
+#include "aio/internal/wake_fd.h"
 
 namespace strata::aio {
 namespace {
@@ -33,14 +34,11 @@ std::string KernelRelease() {
 }
 
 Status Refused(int error_number, std::string_view call) {
-  if (error_number == EMFILE || error_number == ENFILE) {
-    return ErrnoStatus(error_number, fmt::format("{}: a ring is a descriptor: raise the limit "
-                                                 "(ulimit -n) or lower [aio] thread_count",
-                                                 call));
-  }
+  if (error_number == EMFILE || error_number == ENFILE)
+    return DescriptorRefused(error_number, call);
   return Unavailable(
       ErrnoStatus(error_number, call).message() +
-      ": set [aio] backend = \"posix\", or let this process use io_uring (Linux 5.6 or newer, "
+      ": let this process use io_uring (Linux 5.6 or newer, "
       "sysctl kernel.io_uring_disabled=0, a container's seccomp profile, ulimit -l)");
 }
 

@@ -10,9 +10,16 @@
 
 namespace strata::aio {
 
+Status DescriptorRefused(int error_number, std::string_view call) {
+  Status status = ErrnoStatus(error_number, call);
+  if (error_number != EMFILE && error_number != ENFILE) return status;
+  return Status(status.code(),
+                status.message() + ": raise the limit (ulimit -n) or lower [aio] thread_count");
+}
+
 Result<std::unique_ptr<WakeFd>> WakeFd::Create() {
   int fd = eventfd(0, EFD_CLOEXEC);
-  if (fd < 0) return ErrnoStatus(errno, "eventfd for an I/O thread");
+  if (fd < 0) return DescriptorRefused(errno, "eventfd for an I/O thread");
   return std::unique_ptr<WakeFd>(new WakeFd(fd));
 }
 

@@ -2,6 +2,7 @@
 #pragma once
 
 #include <memory>
+#include <string_view>
 
 #include "aio/base/status.h"
 
@@ -22,5 +23,8 @@ class WakeFd {
   explicit WakeFd(int fd) : fd_(fd) {}
   const int fd_;
 };
+
+// What the kernel said to a call that makes a descriptor, with what helps when there are none left.
+Status DescriptorRefused(int error_number, std::string_view call);
 
 }  // namespace strata::aio

@@ -98,7 +98,7 @@ struct ZeroConfig {
 
 // [aio]. The fields mean what they mean in aio::IoEngineOptions.
 struct AioConfig {
-  aio::IoBackend backend = aio::IoEngineOptions{}.backend;
+  std::optional<aio::IoBackend> backend;  // none ("auto"): the best that the machine has
   uint64_t block_size_bytes = aio::IoEngineOptions{}.block_size_bytes;
   uint32_t queue_depth = aio::IoEngineOptions{}.queue_depth;
   uint32_t thread_count = aio::IoEngineOptions{}.thread_count;

@@ -114,8 +114,7 @@ TEST_P(EveryBackendTest, WithoutDirectIoTheSameBytesArrive) {
   EXPECT_THAT(full.message(), AllOf(HasSubstr(file.path()), HasSubstr("No space left")));
 }
 
-INSTANTIATE_TEST_SUITE_P(Backend, EveryBackendTest,
-                         testing::Values(IoBackend::kIoUring, IoBackend::kPosix),
+INSTANTIATE_TEST_SUITE_P(Backend, EveryBackendTest, testing::ValuesIn(kAllIoBackends),
                          [](const auto& backend) {
                            return std::string(IoBackendName(backend.param));
                          });

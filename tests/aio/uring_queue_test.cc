@@ -1,22 +1,16 @@
-// What only io_uring can meet: kernels and limits that refuse it.
+// What only io_uring can meet: limits that refuse a part of it.
 #include "aio/internal/uring_queue.h"
 
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 #include <linux/capability.h>
-#include <linux/filter.h>
-#include <linux/seccomp.h>
-#include <sys/prctl.h>
 #include <sys/resource.h>
 #include <sys/syscall.h>
 #include <unistd.h>
 
-#include <cerrno>
-#include <cstddef>
 #include <thread>
 
 #include "aio/io_buffer.h"
-#include "tests/aio/process.h"
 #include "tests/aio/scratch.h"
 
 namespace strata::aio {
@@ -24,36 +18,6 @@ namespace {
 
 using ::testing::Contains;
 using ::testing::HasSubstr;
-
-// From here on io_uring_setup fails in this thread, as in a container.
-bool RefuseIoUringInThisThread(int error_number) {
-  sock_filter program[] = {
-      BPF_STMT(BPF_LD | BPF_W | BPF_ABS, offsetof(seccomp_data, nr)),
-      BPF_JUMP(BPF_JMP | BPF_JEQ | BPF_K, __NR_io_uring_setup, 0, 1),
-      BPF_STMT(BPF_RET | BPF_K, SECCOMP_RET_ERRNO | static_cast<uint32_t>(error_number)),
-      BPF_STMT(BPF_RET | BPF_K, SECCOMP_RET_ALLOW),
-  };
-  sock_fprog filter = {.len = std::size(program), .filter = program};
-  return prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0) == 0 &&
-         prctl(PR_SET_SECCOMP, SECCOMP_MODE_FILTER, &filter) == 0;
-}
-
-TEST(UringQueueTest, AKernelThatRefusesIsUnavailableAndTheMessageSaysWhatToSet) {
-  for (int error_number : {EPERM, ENOSYS}) {
-    int before = NumOpenDescriptors();
-    bool refused = false;
-    Status status;
-    std::jthread([&] {
-      refused = RefuseIoUringInThisThread(error_number);
-      status = IoEngine::Create({.backend = IoBackend::kIoUring}).status();
-    }).join();
-    if (!refused) GTEST_SKIP() << "seccomp filters are refused here";
-    EXPECT_EQ(status.code(), Code::kUnavailable);
-    EXPECT_THAT(status.message(), HasSubstr("io_uring_setup: "));
-    EXPECT_THAT(status.message(), HasSubstr("set [aio] backend = \"posix\""));
-    EXPECT_EQ(NumOpenDescriptors(), before);
-  }
-}
 
 // A thread that may lock no more memory than others may.
 bool DropLockingInThisThread() {
@@ -86,7 +50,8 @@ TEST(UringQueueTest, WithoutTheRightToLockMemoryItWarnsOnceAndWorks) {
   bool dropped = false;
   std::jthread([&] {
     dropped = DropLockingInThisThread();
-    engine = IoEngine::Create({.thread_count = 2, .registered_memory = memory.bytes()});
+    engine = IoEngine::Create(
+        {.backend = IoBackend::kIoUring, .thread_count = 2, .registered_memory = memory.bytes()});
   }).join();
   std::string log = testing::internal::GetCapturedStderr();
   if (engine.status().code() == Code::kUnavailable && !IsRequired("uring"))

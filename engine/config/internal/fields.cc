@@ -16,7 +16,7 @@ constexpr std::array kTokenizers = {"bytes"sv};
 constexpr std::array kSchedulerTypes = {"constant"sv, "WarmupLR"sv, "WarmupDecayLR"sv,
                                         "WarmupCosineLR"sv};
 constexpr std::array kWarmupTypes = {"log"sv, "linear"sv};
-constexpr std::array kIoBackends = {"io_uring"sv, "posix"sv};
+constexpr std::array kIoBackends = {"auto"sv, "io_uring"sv, "libaio"sv, "posix"sv};
 constexpr std::array kVerify = {"always"sv, "sampled"sv, "off"sv};
 
 // TOML's integers are signed.
@@ -178,7 +178,7 @@ void VisitZero(FieldVisitor& v, ZeroConfig& zero) {
 
 void VisitAio(FieldVisitor& v, AioConfig& aio) {
   v.Section("aio");
-  v.Choice("backend", aio.backend, kIoBackends);
+  v.OptionalChoice("backend", aio.backend, kIoBackends);
   v.Size("block_size", aio.block_size_bytes, {4_KiB, 1_GiB});
   v.Integer("queue_depth", aio.queue_depth, {1, 4096});
   v.Alias("intra_op_parallelism", "thread_count");

@@ -71,6 +71,15 @@ class FieldVisitor {
     ChoiceField(key, index, names);
     value = static_cast<Enum>(index);
   }
+  // The first name is that of no choice.
+  template <typename Enum, size_t kNumNames>
+  void OptionalChoice(std::string_view key, std::optional<Enum>& value,
+                      const std::array<std::string_view, kNumNames>& names) {
+    size_t index = value ? static_cast<size_t>(*value) + 1 : 0;
+    ChoiceField(key, index, names);
+    value.reset();
+    if (index > 0) value = static_cast<Enum>(index - 1);
+  }
 
   // Reading: an error if `key` is not given.
   virtual void Require(std::string_view key) = 0;

@@ -79,7 +79,8 @@ TEST(ConfigErrors, AValueOutOfRangeIsToldTheRange) {
 TEST(ConfigErrors, AnUnknownChoiceListsThem) {
   EXPECT_THAT(ErrorOf({"train.precision=fp16"}),
               HasSubstr("must be one of \"bf16\", \"fp32\", is \"fp16\""));
-  EXPECT_THAT(ErrorOf({"aio.backend=libaio"}), HasSubstr("\"io_uring\", \"posix\""));
+  EXPECT_THAT(ErrorOf({"aio.backend=uring"}),
+              HasSubstr("\"auto\", \"io_uring\", \"libaio\", \"posix\""));
 }
 
 TEST(ConfigErrors, DecimalUnitsAreRefusedNotGuessed) {

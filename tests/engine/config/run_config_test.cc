@@ -111,6 +111,9 @@ TEST(RunConfig, HardwareRatesReplaceTheDefaultsThatTheyName) {
 }
 
 TEST(RunConfig, BackendsAreInTheOrderOfTheirEnum) {
+  EXPECT_EQ(MinimalWith({}).aio.backend, std::nullopt);
+  EXPECT_EQ(MinimalWith({"aio.backend=auto"}).aio.backend, std::nullopt);
+  EXPECT_EQ(MinimalWith({"aio.backend=libaio"}).aio.backend, aio::IoBackend::kLibaio);
   EXPECT_EQ(MinimalWith({"aio.backend=io_uring"}).aio.backend, aio::IoBackend::kIoUring);
   EXPECT_EQ(MinimalWith({"aio.backend=posix"}).aio.backend, aio::IoBackend::kPosix);
   EXPECT_EQ(MinimalWith({"aio.verify=sampled"}).aio.verify, tiering::Verify::kSampled);
