@@ -2,6 +2,7 @@
 
 #include <fmt/format.h>
 #include <poll.h>
+#include <sys/uio.h>
 
 #include <algorithm>
 #include <cerrno>
@@ -81,11 +82,11 @@ iocb& LibaioQueue::ControlBlock(uint64_t tag) {
 }
 
 void LibaioQueue::Prepare(const IoTransfer& transfer, uint64_t tag) {
-  auto [direction, fd, offset, memory, length_bytes] = transfer;
   iocb& block = ControlBlock(tag);
-  direction == IoDirection::kRead
-      ? io_prep_pread(&block, fd, memory, length_bytes, static_cast<long long>(offset))
-      : io_prep_pwrite(&block, fd, memory, length_bytes, static_cast<long long>(offset));
+  auto* prepare = transfer.direction == IoDirection::kRead ? io_prep_pread : io_prep_pwrite;
+  prepare(&block, transfer.fd, transfer.memory, transfer.length_bytes,
+          static_cast<long long>(transfer.offset_bytes));
+  if (transfer.durable) block.aio_rw_flags = RWF_DSYNC;
   block.data = reinterpret_cast<void*>(tag);
   prepared_.push_back(&block);
 }
