@@ -80,7 +80,7 @@ Status WriteFileAtomically(const std::string& path, std::string_view content) {
   std::string beside = path + ".tmp";
   Status status = WriteBesideAndRename(beside, path, content);
   if (!status.ok()) {
-    if (unlink(beside.c_str()) != 0 && errno != ENOENT)
+    if (unlink(beside.c_str()) != 0 && errno != ENOENT && errno != EROFS)
       Log(Severity::kWarning, "aio", "cannot remove {}", beside);
     return status;
   }

@@ -5,6 +5,8 @@
 #include <algorithm>
 #include <nlohmann/json.hpp>
 #include <sstream>
+#include <tuple>
+#include <vector>
 
 #include "tools/table.h"
 
@@ -69,12 +71,38 @@ std::string Wrapped(const std::string& text, size_t width) {
   return line.empty() ? lines : lines + "  " + line + "\n";
 }
 
+// The findings of one severity; what holds for several subjects alike is there once.
+struct Advised {
+  const Finding* finding;
+  std::string subjects;  // "/nvme0, /nvme1"
+};
+
+bool SaysTheSame(const Finding& one, const Finding& other) {
+  return std::tie(one.what, one.value, one.explanation, one.command) ==
+         std::tie(other.what, other.value, other.explanation, other.command);
+}
+
+std::vector<Advised> AdvisedOf(std::span<const Preflight> preflights, FindingSeverity severity) {
+  std::vector<Advised> all;
+  for (const Preflight& preflight : preflights) {
+    for (const Finding& finding : preflight.findings) {
+      if (finding.severity != severity) continue;
+      auto same = std::find_if(all.begin(), all.end(), [&](const Advised& advised) {
+        return SaysTheSame(*advised.finding, finding);
+      });
+      same == all.end() ? all.push_back({&finding, preflight.subject})
+                        : static_cast<void>(same->subjects += ", " + preflight.subject);
+    }
+  }
+  return all;
+}
+
 // A command is never wrapped: it is there to be copied.
-std::string Advice(const Preflight& preflight, const Finding& finding, Colour colour,
-                   size_t width) {
+std::string Advice(const Advised& advised, Colour colour, size_t width) {
+  const Finding& finding = *advised.finding;
   std::string text = fmt::format(
       "\n{}: {}: {}: {}\n", Paint(FindingSeverityName(finding.severity), finding.severity, colour),
-      Printable(preflight.subject), Printable(finding.what), Printable(finding.value));
+      Printable(advised.subjects), Printable(finding.what), Printable(finding.value));
   text += Wrapped(Printable(finding.explanation), width);
   if (!finding.command.empty()) text += "    " + Printable(finding.command) + "\n";
   return text;
@@ -98,11 +126,8 @@ std::string DescribePreflights(std::span<const Preflight> preflights, Colour col
     text += (text.empty() ? "" : "\n") + FindingsTable(preflight, colour);
   }
   for (FindingSeverity severity : {FindingSeverity::kProblem, FindingSeverity::kNote}) {
-    for (const Preflight& preflight : preflights) {
-      for (const Finding& finding : preflight.findings) {
-        if (finding.severity == severity) text += Advice(preflight, finding, colour, width);
-      }
-    }
+    for (const Advised& advised : AdvisedOf(preflights, severity))
+      text += Advice(advised, colour, width);
   }
   size_t problems = CountProblems(preflights);
   return text + (problems == 0   ? "\nno problems\n"

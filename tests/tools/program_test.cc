@@ -90,6 +90,8 @@ TEST_F(ProgramTest, IoCheckAsJsonAgreesWithItsExitCode) {
   EXPECT_EQ(json["subjects"][0]["subject"], directory_);
   EXPECT_EQ(json["subjects"][0]["findings"][0]["key"], "path");
   EXPECT_EQ(json["subjects"][0]["findings"][0]["severity"], "fine");
+  EXPECT_EQ(json["subjects"][1]["subject"], "machine");
+  EXPECT_EQ(json["subjects"][1]["findings"][0]["key"], "io_uring");
   EXPECT_TRUE(fs::is_empty(directory_));
 }
 
