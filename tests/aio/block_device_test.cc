@@ -94,7 +94,8 @@ TEST_F(BlockDeviceTest, AllowingDevicesAllowsNothingElse) {
   EXPECT_TRUE(File::Open(directory_.File("new"), kClaim).ok());
 }
 
-// All backends check in the same place. The process that dies is a fork, which has no device to tidy.
+// All backends check in the same place. The process that dies is a fork, which has no device to
+// tidy.
 TEST_F(BlockDeviceTest, AnOffsetThatTheDriveCannotTakeIsOurMistake) {
   STRATA_LOOP_OR_SKIP(loop, Attach(1_MiB, 4096));
   File file = OrDie(File::Open(loop->device(), kClaim));
@@ -160,8 +161,7 @@ TEST_P(EveryBackendOn4Kn, PastTheEndOfTheDriveIsAnErrorThatNamesThePlace) {
 std::string NameOf(const testing::TestParamInfo<IoBackend>& backend) {
   return std::string(IoBackendName(backend.param));
 }
-constexpr IoBackend kBackends[] = {IoBackend::kIoUring, IoBackend::kPosix};
-INSTANTIATE_TEST_SUITE_P(Backend, EveryBackendOn4Kn, testing::ValuesIn(kBackends), NameOf);
+INSTANTIATE_TEST_SUITE_P(Backend, EveryBackendOn4Kn, testing::ValuesIn(kAllIoBackends), NameOf);
 
 }  // namespace
 }  // namespace strata::aio

@@ -25,6 +25,8 @@ class FakeMachine {
 
   void Write(const std::string& path, const std::string& content) {
     std::filesystem::create_directories(std::filesystem::path(At(path)).parent_path());
+    // A new file: ext4 flushes one that is truncated, which takes its time.
+    std::filesystem::remove(At(path));
     std::ofstream(At(path)) << content << "\n";
   }
 
