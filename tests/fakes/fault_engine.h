@@ -1,61 +1,71 @@
-// An I/O engine on a bad day: passes requests on to a real one, except those it is told to spoil.
+// An I/O engine on a bad day: passes what it is given on to a real one, except what it spoils.
+//
+// Requests are cut into transfers here, and every transfer meets its fate (fault_plan.h) as if the
+// kernel had answered so. Resumption, repeats, messages, cancelling, deadlines and latencies are
+// those of every backend. The bytes are moved by the real engine.
 #pragma once
 
+#include <chrono>
+#include <condition_variable>
 #include <cstdint>
-#include <map>
 #include <memory>
 #include <mutex>
+#include <span>
 #include <string>
 #include <vector>
 
-#include "aio/file.h"
-#include "aio/io_buffer.h"
 #include "aio/io_engine.h"
+#include "tests/fakes/fault_plan.h"
 
 namespace strata::fakes {
 
-enum class ReadFault { kError };
-enum class WriteFault {
-  kError,
-  kLost,     // reported as done, never reaches the file
-  kFlipped,  // one bit of it reaches the file the other way round
+struct FaultOptions {
+  uint64_t seed = 1;
+  uint64_t block_size_bytes = 1 << 20;  // of the transfers that meet their fate one by one
+  uint32_t transfers_in_flight = 8;
+  // What is delayed or reordered waits for three others, and for as long at most.
+  std::chrono::microseconds delay = std::chrono::milliseconds(2);
+  std::vector<FaultChance> chances = {};
 };
 
 // Thread-safe.
 class FaultEngine final : public aio::IoEngine {
  public:
-  // `directory` is for two small files of its own, which the spoilt requests go to.
-  FaultEngine(std::unique_ptr<aio::IoEngine> real, const std::string& directory);
+  explicit FaultEngine(std::unique_ptr<aio::IoEngine> real, const FaultOptions& options = {});
 
-  // Spoils the `nth` request of its kind from now, 1 being the next.
-  void Spoil(ReadFault fault, uint64_t nth);
-  void Spoil(WriteFault fault, uint64_t nth);
+  // The `nth` request of its kind from now, 1 being the next: the transfer of its first byte.
+  void SpoilRead(const Fault& fault, uint64_t nth);
+  void SpoilWrite(const Fault& fault, uint64_t nth);
+  FaultPlan& plan() { return plan_; }
 
-  uint64_t num_writes() const;
+  uint64_t num_writes() const { return plan_.num_requests(aio::IoDirection::kWrite); }
 
   aio::IoTicket StartReads(std::span<const aio::ReadRange> ranges,
                            aio::RequestOptions options) override;
   aio::IoTicket StartWrites(std::span<const aio::WriteRange> ranges,
                             aio::RequestOptions options) override;
-  aio::IoCounters counters() const override { return real_->counters(); }
+  aio::IoCounters counters() const override { return front_->counters(); }
   aio::LatencyHistogram latency(aio::IoDirection direction) const override {
-    return real_->latency(direction);
+    return front_->latency(direction);
   }
   aio::IoBackend backend() const override { return real_->backend(); }
   std::vector<std::string> notes() const override { return real_->notes(); }
 
  private:
-  std::span<const std::byte> FlippedCopy(std::span<const std::byte> bytes);
+  // All below: many threads; they return what a kernel would.
+  int64_t Transfer(const aio::IoTransfer& transfer);
+  int64_t Spoil(const aio::IoTransfer& transfer, const FaultPlan::Decision& decision);
+  int64_t Move(const aio::IoTransfer& transfer);
+  void LetOthersGoFirst();
+  void CountMoved();
 
-  aio::File empty_;  // read-only: reads end past its end, writes are refused
-  aio::File sink_;
-  mutable std::mutex mutex_;
-  uint64_t num_reads_ = 0;
-  uint64_t num_writes_ = 0;
-  std::map<uint64_t, ReadFault> read_faults_;
-  std::map<uint64_t, WriteFault> write_faults_;
-  std::vector<aio::HugeMemory> copies_;
-  std::unique_ptr<aio::IoEngine> real_;  // last: its requests use the rest
+  FaultPlan plan_;
+  const std::chrono::microseconds delay_;
+  std::mutex mutex_;
+  std::condition_variable moved_one_;
+  uint64_t num_moved_ = 0;
+  std::unique_ptr<aio::IoEngine> real_;
+  std::unique_ptr<aio::IoEngine> front_;  // last: what it has in flight uses the rest
 };
 
 }  // namespace strata::fakes

@@ -135,7 +135,7 @@ TEST(ExecutorTest, AFailureIsPutDownToTheNodeWhereItBeganOnPlansOfManyStreams) {
 TEST(ExecutorTest, AFailingReadStopsTheStepAndIsNamed) {
   PlanRig rig(HandPlan());
   ASSERT_TRUE(rig.executor().Prime().ok());
-  rig.engine().Spoil(fakes::ReadFault::kError, 1);
+  rig.engine().SpoilRead({}, 1);
   const Status status = rig.executor().RunStep().status();
   EXPECT_FALSE(status.ok());
   EXPECT_THAT(status.message(), AllOf(StartsWith("read w: "), HasSubstr("block 'w'")));
@@ -144,7 +144,7 @@ TEST(ExecutorTest, AFailingReadStopsTheStepAndIsNamed) {
 TEST(ExecutorTest, AFailingWriteStopsTheStepAndIsNamed) {
   PlanRig rig(HandPlan());
   ASSERT_TRUE(rig.executor().Prime().ok());
-  rig.engine().Spoil(fakes::WriteFault::kError, 1);
+  rig.engine().SpoilWrite({}, 1);
   const Status status = rig.executor().RunStep().status();
   EXPECT_FALSE(status.ok());
   EXPECT_THAT(status.message(), AllOf(StartsWith("write w: "), HasSubstr("block 'w'")));
@@ -153,7 +153,7 @@ TEST(ExecutorTest, AFailingWriteStopsTheStepAndIsNamed) {
 TEST(ExecutorTest, AFlippedBitIsDataLossAndIsNamed) {
   PlanRig rig(HandPlan());
   ASSERT_TRUE(rig.executor().Prime().ok());
-  rig.engine().Spoil(fakes::WriteFault::kFlipped, 3);  // w, c, then s
+  rig.engine().SpoilWrite({fakes::FaultKind::kFlipped}, 3);  // w, c, then s
   const Status status = rig.executor().RunStep().status();
   EXPECT_EQ(status.code(), Code::kDataLoss);
   EXPECT_THAT(status.message(), AllOf(StartsWith("read s: "), HasSubstr("checksum")));
@@ -161,7 +161,7 @@ TEST(ExecutorTest, AFlippedBitIsDataLossAndIsNamed) {
 
 TEST(ExecutorTest, AFailureWhilePrimingNamesTheBlock) {
   PlanRig rig(HandPlan());
-  rig.engine().Spoil(fakes::ReadFault::kError, 1);
+  rig.engine().SpoilRead({}, 1);
   EXPECT_THAT(rig.executor().Prime().message(), StartsWith("load cached c: "));
 }
 
@@ -256,7 +256,7 @@ TEST(ExecutorDeathTest, IsUsedUpAfterAFailure) {
   GTEST_FLAG_SET(death_test_style, "threadsafe");
   PlanRig rig(HandPlan());
   ASSERT_TRUE(rig.executor().Prime().ok());
-  rig.engine().Spoil(fakes::ReadFault::kError, 1);
+  rig.engine().SpoilRead({}, 1);
   ASSERT_FALSE(rig.executor().RunStep().ok());
   // The process that dies leaves nothing behind.
   EXPECT_DEATH((std::filesystem::remove_all(rig.directory()), (void)rig.executor().RunStep()),

@@ -28,7 +28,7 @@ bool StartsOnNvme(const TraceBlock& block) {
 PlanRig::PlanRig(StepPlan plan, const ExecutorOptions& options, RunOp run)
     : plan_(std::move(plan)) {
   engine_ = std::make_unique<fakes::FaultEngine>(
-      OrDie(aio::IoEngine::Create({.backend = aio::IoBackend::kPosix})), directory_.path());
+      OrDie(aio::IoEngine::Create({.backend = aio::IoBackend::kPosix})));
   device_ = OrDie(tiering::CreateCpuDevice(std::max(plan_.budgets.device_bytes, 4_KiB)));
   host_ = MakeArena("host", std::max(plan_.budgets.host_bytes, 4_KiB));
   CreateStore();

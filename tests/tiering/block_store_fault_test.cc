@@ -17,8 +17,7 @@ namespace strata::tiering {
 namespace {
 
 namespace fs = std::filesystem;
-using fakes::ReadFault;
-using fakes::WriteFault;
+using fakes::FaultKind;
 using testing::AllOf;
 using testing::HasSubstr;
 
@@ -96,7 +95,7 @@ class StoreFaultTest : public StoreTest {
 TEST_F(StoreFaultTest, AWriteThatFailsNamesTheBlockAndLeavesTheVersionBefore) {
   ASSERT_TRUE(Create(Options()).ok());
   CommitSeeds(1);
-  engine_.Spoil(WriteFault::kError, 1);
+  engine_.SpoilWrite({}, 1);
   Status status = store_.Write(0, 2);
   EXPECT_EQ(status.code(), Code::kIoError);
   EXPECT_THAT(status.message(), HasSubstr("block 'a'"));
@@ -108,7 +107,7 @@ TEST_F(StoreFaultTest, AnOverwriteThatFailsBeforeTheCommitIsUndoneByRollback) {
   ASSERT_TRUE(Create(Options()).ok());
   CommitSeeds(1);
   ASSERT_TRUE(store_.Write(0, 2).ok());
-  engine_.Spoil(WriteFault::kError, 1);
+  engine_.SpoilWrite({}, 1);
   ASSERT_FALSE(store_.Write(0, 3).ok());
   EXPECT_FALSE(store_->HasVersion(StoreBlock{0}));
   store_->Rollback();
@@ -118,8 +117,8 @@ TEST_F(StoreFaultTest, AnOverwriteThatFailsBeforeTheCommitIsUndoneByRollback) {
 
 TEST_F(StoreFaultTest, AWriteTheDriveLostOrBentIsFoundOnReading) {
   ASSERT_TRUE(Create(Options()).ok());
-  for (WriteFault fault : {WriteFault::kLost, WriteFault::kFlipped}) {
-    engine_.Spoil(fault, 1);
+  for (FaultKind fault : {FaultKind::kLost, FaultKind::kTorn, FaultKind::kFlipped}) {
+    engine_.SpoilWrite({fault}, 1);
     ASSERT_TRUE(store_.Write(0, 1).ok());
     Status status = store_.Read(0).status();
     EXPECT_EQ(status.code(), Code::kDataLoss);
@@ -130,7 +129,7 @@ TEST_F(StoreFaultTest, AWriteTheDriveLostOrBentIsFoundOnReading) {
 TEST_F(StoreFaultTest, AReadThatFailsNamesTheBlockAndMayBeRepeated) {
   ASSERT_TRUE(Create(Options()).ok());
   CommitSeeds(1);
-  engine_.Spoil(ReadFault::kError, 1);
+  engine_.SpoilRead({}, 1);
   EXPECT_THAT(store_.Read(1).status().message(), HasSubstr("block 'b' (generation 1)"));
   EXPECT_TRUE(HoldsSeeds(1));
 }
@@ -351,7 +350,7 @@ TEST_F(StoreFaultTest, AManifestThatFindsTheFileSystemFullLeavesTheGenerationBef
 }
 
 TEST_F(StoreFaultTest, AnInitialisationThatFailsLeavesNothingBehind) {
-  engine_.Spoil(WriteFault::kError, 1);
+  engine_.SpoilWrite({}, 1);
   Status status = Create(Options());
   EXPECT_EQ(status.code(), Code::kIoError);
   EXPECT_THAT(status.message(), HasSubstr("initialising"));

@@ -118,7 +118,7 @@ class StoreModel {
   // What a generation holds stays; the rest is overwritten in place and lost.
   void FailWrite() {
     uint32_t block = AnyBlock();
-    engine_.Spoil(fakes::WriteFault::kError, 1);
+    engine_.SpoilWrite({}, 1);
     EXPECT_FALSE(user_.Write(block, ++last_seed_).ok());
     Contents committed = Base();
     auto kept = committed.find(block);
@@ -195,8 +195,8 @@ class StoreModel {
   }
 
   std::mt19937 random_;
-  TempDir first_, second_, scratch_;
-  fakes::FaultEngine engine_{NewEngine(), scratch_.path()};
+  TempDir first_, second_;
+  fakes::FaultEngine engine_{NewEngine()};
   StoreUser user_{ModelBlocks()};
   BlockStoreOptions options_;
   Contents live_;

@@ -110,7 +110,7 @@ class StoreTest : public testing::Test {
   std::string Folder() const { return dir_.path() + "/strata-test"; }
 
   TempDir dir_;
-  fakes::FaultEngine engine_{NewEngine(), dir_.path()};
+  fakes::FaultEngine engine_{NewEngine()};
   StoreUser store_{{Durable("a", 10000), Durable("b", 4096), Scratch("s", 5000)}};
 };
 
