@@ -42,7 +42,7 @@ Result<IoBackend> ParseIoBackend(std::string_view name);           // names the 
 struct IoEngineOptions {
   // None: the first of kAllIoBackends that this process may use. A warning says why it is not the
   // best one, and what would enable that.
-  std::optional<IoBackend> backend;
+  std::optional<IoBackend> backend = {};
   uint64_t block_size_bytes = 1 << 20;  // a multiple of 4096
   uint32_t queue_depth = 16;            // pieces in flight per thread
   uint32_t thread_count = 1;            // kernel queues, or groups of posix workers

@@ -38,6 +38,8 @@ IoPiece::IoPiece(std::shared_ptr<IoRequest> request, size_t segment, const IoTra
 IoPiece::IoPiece(std::shared_ptr<IoRequest> request, Status end)
     : request_(std::move(request)), status_(std::move(end)) {}
 
+std::string IoPiece::What() const { return request_->What(segment_); }
+
 IoPiece::Next IoPiece::OnResult(int64_t result) {
   int error_number = result < 0 ? static_cast<int>(-result) : 0;
   if (error_number == EINTR || error_number == EAGAIN) return RepeatOr(error_number);

@@ -87,6 +87,8 @@ class IoPiece {
   // transfer() to the kernel again, or finish.
   Next OnResult(int64_t result);
 
+  // The range that it is a part of, for people.
+  std::string What() const;
   // How the piece ended.
   const Status& status() const { return status_; }
   IoRequest& request() const { return *request_; }

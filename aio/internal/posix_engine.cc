@@ -6,6 +6,7 @@
 
 #include <algorithm>
 #include <cerrno>
+#include <utility>
 
 #include "aio/internal/engine_thread.h"
 
@@ -20,21 +21,28 @@ int64_t TransferBySystemCall(const IoTransfer& transfer) {
   return moved < 0 ? -errno : moved;
 }
 
-Result<std::unique_ptr<RequestEngine>> PosixEngine::Create(const IoEngineOptions& options,
-                                                           TransferFunction transfer) {
-  std::unique_ptr<PosixEngine> engine(new PosixEngine(options, std::move(transfer)));
+Result<std::unique_ptr<RequestEngine>> PosixEngine::Create(
+    const IoEngineOptions& options, TransferFunction transfer,
+    std::chrono::milliseconds drain_report_every) {
+  std::unique_ptr<PosixEngine> engine(
+      new PosixEngine(options, std::move(transfer), drain_report_every));
   STRATA_RETURN_IF_ERROR(engine->StartWorkers());
   return std::unique_ptr<RequestEngine>(std::move(engine));
 }
 
-PosixEngine::PosixEngine(const IoEngineOptions& options, TransferFunction transfer)
-    : RequestEngine(options), transfer_(std::move(transfer)), queue_(options.block_size_bytes) {}
+PosixEngine::PosixEngine(const IoEngineOptions& options, TransferFunction transfer,
+                         std::chrono::milliseconds drain_report_every)
+    : RequestEngine(options),
+      transfer_(std::move(transfer)),
+      queue_(options.block_size_bytes),
+      drain_(drain_report_every) {}
 
 Status PosixEngine::StartWorkers() {
   uint64_t wanted = uint64_t{options().thread_count} * options().queue_depth;
   uint64_t num_workers = std::min<uint64_t>(wanted, kMaxWorkers);
+  working_on_.resize(num_workers, nullptr);
   for (uint64_t i = 0; i < num_workers; ++i) {
-    STRATA_ASSIGN_OR_RETURN(std::jthread worker, StartEngineThread([this] { Work(); }));
+    STRATA_ASSIGN_OR_RETURN(std::jthread worker, StartEngineThread([this, i] { Work(i); }));
     workers_.push_back(std::move(worker));
   }
   TakeNote(fmt::format("{} worker threads", workers_.size()));
@@ -48,6 +56,7 @@ PosixEngine::~PosixEngine() {
     stopping_ = true;
   }
   has_work_.notify_all();
+  drain_.Wait(workers_.size(), [this] { return Outstanding(); });
   workers_.clear();  // joins
 }
 
@@ -60,19 +69,33 @@ void PosixEngine::Enqueue(std::shared_ptr<IoRequest> request) {
   several ? has_work_.notify_all() : has_work_.notify_one();
 }
 
-void PosixEngine::Work() {
-  while (std::optional<IoPiece> piece = WaitForPiece()) {
+void PosixEngine::Work(size_t worker) {
+  std::optional<IoPiece> piece;
+  while (WaitForPiece(worker, piece)) {
     if (!Admit(*piece)) continue;
     while (OnResult(*piece, transfer_(piece->transfer())) == IoPiece::Next::kRepeat) {
     }
   }
+  drain_.ThreadEnds();
 }
 
-std::optional<IoPiece> PosixEngine::WaitForPiece() {
+bool PosixEngine::WaitForPiece(size_t worker, std::optional<IoPiece>& piece) {
+  std::optional<IoPiece> last;  // let go of after the lock: it may be the last to hold its request
   std::unique_lock lock(mutex_);
-  std::optional<IoPiece> piece;
+  working_on_[worker] = nullptr;
+  last = std::exchange(piece, std::nullopt);
   has_work_.wait(lock, [&] { return (piece = queue_.Take()) || stopping_; });
-  return piece;
+  if (piece) working_on_[worker] = &*piece;
+  return piece.has_value();
+}
+
+std::vector<std::string> PosixEngine::Outstanding() {
+  std::lock_guard lock(mutex_);
+  std::vector<std::string> outstanding;
+  for (const IoPiece* piece : working_on_) {
+    if (piece != nullptr) outstanding.push_back(piece->What());
+  }
+  return outstanding;
 }
 
 }  // namespace strata::aio

@@ -6,6 +6,7 @@
 #include <string>
 #include <vector>
 
+#include "aio/internal/drain.h"
 #include "aio/internal/kernel_queue.h"
 #include "aio/internal/queue_feed.h"
 #include "aio/internal/queue_worker.h"
@@ -25,12 +26,15 @@ class QueueEngine final : public RequestEngine {
   IoBackend backend() const override { return backend_; }
 
  private:
-  QueueEngine(const IoEngineOptions& options, IoBackend backend);
+  QueueEngine(const IoEngineOptions& options, IoBackend backend, const QueueTiming& timing);
   Status StartWorkers(const KernelQueueFactory& make_queue, const QueueTiming& timing);
   void Enqueue(std::shared_ptr<IoRequest> request) override;
 
+  std::vector<std::string> Outstanding();
+
   const IoBackend backend_;
   QueueFeed feed_;
+  Drain drain_;
   std::vector<std::unique_ptr<QueueWorker>> workers_;
 };
 

@@ -11,26 +11,28 @@
 
 namespace strata::aio {
 
-Result<std::unique_ptr<QueueWorker>> QueueWorker::Create(uint32_t index,
-                                                         const IoEngineOptions& options,
-                                                         const QueueTiming& timing,
-                                                         std::unique_ptr<KernelQueue> queue,
-                                                         QueueFeed& feed, RequestEngine& engine) {
+Result<std::unique_ptr<QueueWorker>> QueueWorker::Create(
+    uint32_t index, const IoEngineOptions& options, const QueueTiming& timing,
+    std::unique_ptr<KernelQueue> queue, QueueFeed& feed, RequestEngine& engine, Drain& drain) {
   std::unique_ptr<QueueWorker> worker(
-      new QueueWorker(index, options, timing, std::move(queue), feed, engine));
-  STRATA_ASSIGN_OR_RETURN(worker->thread_,
-                          StartEngineThread([self = worker.get()] { self->Run(); }));
+      new QueueWorker(index, options, timing, std::move(queue), feed, engine, drain));
+  STRATA_ASSIGN_OR_RETURN(worker->thread_, StartEngineThread([self = worker.get()] {
+                            self->Run();
+                            self->drain_.ThreadEnds();
+                          }));
   return worker;
 }
 
 QueueWorker::QueueWorker(uint32_t index, const IoEngineOptions& options, const QueueTiming& timing,
-                         std::unique_ptr<KernelQueue> queue, QueueFeed& feed, RequestEngine& engine)
+                         std::unique_ptr<KernelQueue> queue, QueueFeed& feed, RequestEngine& engine,
+                         Drain& drain)
     : index_(index),
       options_(options),
       timing_(timing),
       queue_(std::move(queue)),
       feed_(feed),
       engine_(engine),
+      drain_(drain),
       slots_(options.queue_depth) {
   for (uint32_t slot = options.queue_depth; slot > 0; --slot) free_slots_.push_back(slot - 1);
 }
@@ -59,12 +61,20 @@ void QueueWorker::Fill() {
   more_ = portion.more;
   stopping_ = portion.stopping;
   for (IoPiece& piece : portion.pieces) {
-    if (!engine_.Admit(piece)) continue;
-    uint32_t slot = free_slots_.back();
-    free_slots_.pop_back();
-    slots_[slot].emplace(std::move(piece));
-    Prepare(slot);
+    if (engine_.Admit(piece)) Start(std::move(piece));
   }
+}
+
+void QueueWorker::Start(IoPiece piece) {
+  uint32_t slot = free_slots_.back();
+  free_slots_.pop_back();
+  {
+    std::lock_guard lock(slots_mutex_);
+    slots_[slot].emplace(std::move(piece));
+  }
+  Prepare(slot);
+  // What is not taken now goes with the rest.
+  if (options_.single_submit) static_cast<void>(TrySubmit(0));
 }
 
 void QueueWorker::ArmWake() {
@@ -72,11 +82,7 @@ void QueueWorker::ArmWake() {
   wake_armed_ = true;
 }
 
-void QueueWorker::Prepare(uint32_t slot) {
-  queue_->Prepare(slots_[slot]->transfer(), slot);
-  // What is not taken now goes with the rest.
-  if (options_.single_submit) static_cast<void>(TrySubmit(0));
-}
+void QueueWorker::Prepare(uint32_t slot) { queue_->Prepare(slots_[slot]->transfer(), slot); }
 
 uint32_t QueueWorker::CompletionsToWaitFor() const {
   if (more_) return 0;
@@ -103,6 +109,7 @@ QueueWorker::Taken QueueWorker::TrySubmit(uint32_t wait_for) {
 void QueueWorker::PauseAndTakeBack() {
   std::this_thread::sleep_for(++num_pauses_ * timing_.pause_step);
   std::vector<uint64_t> refused = queue_->TakeBack();
+  std::lock_guard lock(slots_mutex_);
   if (std::erase(refused, KernelQueue::kWakeTag) > 0) wake_armed_ = false;
   bool some_are_in_kernel = refused.size() < slots_.size() - free_slots_.size();
   for (uint64_t tag : refused) {
@@ -111,9 +118,17 @@ void QueueWorker::PauseAndTakeBack() {
   }
 }
 
+void QueueWorker::DescribeOutstanding(std::vector<std::string>& descriptions) {
+  std::lock_guard lock(slots_mutex_);
+  for (const std::optional<IoPiece>& piece : slots_) {
+    if (piece) descriptions.push_back(piece->What());
+  }
+}
+
 void QueueWorker::Reap() {
   std::array<KernelCompletion, 64> completions;
   while (size_t count = queue_->Reap(completions)) {
+    std::lock_guard lock(slots_mutex_);
     for (auto [tag, result] : std::span(completions).first(count)) {
       tag == KernelQueue::kWakeTag ? OnWoken(result)
                                    : OnCompleted(static_cast<uint32_t>(tag), result);

@@ -4,11 +4,13 @@
 #include <chrono>
 #include <cstdint>
 #include <memory>
+#include <mutex>
 #include <optional>
 #include <string>
 #include <thread>
 #include <vector>
 
+#include "aio/internal/drain.h"
 #include "aio/internal/kernel_queue.h"
 #include "aio/internal/queue_feed.h"
 #include "aio/internal/request_engine.h"
@@ -18,29 +20,36 @@ namespace strata::aio {
 struct QueueTiming {
   // How much longer each pause is than the one before, while the kernel is short of memory.
   std::chrono::milliseconds pause_step{1};
+  std::chrono::milliseconds drain_report_every = Drain::kReportEvery;
 };
 
 // The thread sleeps in the kernel until a piece completes or somebody wakes it. It ends when the
-// feed stops and nothing is in flight.
+// feed stops and nothing is in flight, and tells `drain` so.
 class QueueWorker {
  public:
-  // `feed` and `engine` outlive the worker.
+  // `feed`, `engine` and `drain` outlive the worker.
   static Result<std::unique_ptr<QueueWorker>> Create(uint32_t index, const IoEngineOptions& options,
                                                      const QueueTiming& timing,
                                                      std::unique_ptr<KernelQueue> queue,
-                                                     QueueFeed& feed, RequestEngine& engine);
+                                                     QueueFeed& feed, RequestEngine& engine,
+                                                     Drain& drain);
   ~QueueWorker();  // after the feed was stopped and Wake() called: waits for the thread
 
-  void Wake() { queue_->Wake(); }  // any thread
+  // Any thread.
+  void Wake() { queue_->Wake(); }
+  void DescribeOutstanding(std::vector<std::string>& descriptions);
+
   const std::vector<std::string>& notes() const { return queue_->notes(); }
 
  private:
   QueueWorker(uint32_t index, const IoEngineOptions& options, const QueueTiming& timing,
-              std::unique_ptr<KernelQueue> queue, QueueFeed& feed, RequestEngine& engine);
+              std::unique_ptr<KernelQueue> queue, QueueFeed& feed, RequestEngine& engine,
+              Drain& drain);
 
   // All below: the worker's thread.
   void Run();
   void Fill();
+  void Start(IoPiece piece);
   void ArmWake();
   void Prepare(uint32_t slot);
   enum class Taken { kAll, kNotAll };
@@ -58,9 +67,13 @@ class QueueWorker {
   const std::unique_ptr<KernelQueue> queue_;
   QueueFeed& feed_;
   RequestEngine& engine_;
+  Drain& drain_;
 
   bool wake_armed_ = false;
-  std::vector<std::optional<IoPiece>> slots_;  // in the kernel, by the tag of their transfer
+  // In the kernel, by the tag of their transfer. Only the worker's thread changes them, with the
+  // lock; others look with the lock.
+  std::vector<std::optional<IoPiece>> slots_;
+  std::mutex slots_mutex_;
   std::vector<uint32_t> free_slots_;
   bool more_ = false;
   int num_pauses_ = 0;  // in a row
