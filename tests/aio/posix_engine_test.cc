@@ -9,9 +9,11 @@
 #include <latch>
 #include <map>
 #include <mutex>
+#include <thread>
 
 #include "aio/io_buffer.h"
 #include "tests/aio/scratch.h"
+#include "tests/aio/stderr_pipe.h"
 
 namespace strata::aio {
 namespace {
@@ -92,6 +94,26 @@ TEST_F(PosixEngineTest, AWaitBeyondItsDeadlineSaysWhatIsOutstandingAndMayBeRepea
   released.count_down();
   EXPECT_EQ(ticket.Wait().ToString(), "ok");
   EXPECT_FALSE(ticket.valid());
+}
+
+TEST_F(PosixEngineTest, AnEngineThatClosesSaysWhatItWaitsForAndWaits) {
+  std::latch released(1);
+  engine_ = OrDie(PosixEngine::Create(
+      {.backend = IoBackend::kPosix, .queue_depth = 1},
+      [&](const IoTransfer& transfer) -> int64_t {
+        released.wait();
+        return TransferBySystemCall(transfer);
+      },
+      std::chrono::milliseconds(1)));
+  IoTicket ticket = engine_->StartWrite(file_, 0, Memory(0));
+  StderrPipe log;
+  std::jthread closing([&] { engine_.reset(); });
+  EXPECT_THAT(log.Read(),
+              testing::HasSubstr("1 transfers are still with the kernel, one of write " + path_ +
+                                 " offset_bytes=0 length_bytes=262144"));
+  released.count_down();
+  closing.join();
+  EXPECT_EQ(ticket.Wait().ToString(), "ok");
 }
 
 TEST_F(PosixEngineTest, AtMostThreadsTimesDepthCallsAreInTheKernel) {
