@@ -80,7 +80,7 @@ Preflight CheckPath(const std::string& path, const PreflightRoots& roots) {
   std::error_code error;
   fs::file_status status = fs::status(path, error);
   if (fs::is_block_file(status)) {
-    Append(DeviceFindings(path), preflight);
+    if (!preflight.HasProblem()) Append(DeviceFindings(path), preflight);
   } else if (fs::is_directory(status) || fs::is_regular_file(status)) {
     CheckFileSystem(path, fs::is_directory(status), roots, preflight);
   } else {

@@ -147,6 +147,17 @@ TEST_P(EveryBackendOn4Kn, SoDoFilesOnIt) {
   ExpectARoundTrip(file);
 }
 
+// The last bytes go beside whole blocks, through a second descriptor of a device that is claimed.
+TEST_P(EveryBackendOn4Kn, AnyLengthWorksAndTouchesNothingBehindIt) {
+  File file = OrDie(File::Open(loop_->device(), kClaim));
+  ASSERT_EQ(engine_->StartWrite(file, 0, Memory(0, 16_KiB)).Wait().ToString(), "ok");
+  ASSERT_EQ(engine_->StartWrite(file, 0, Memory(512_KiB, 10'000)).Wait().ToString(), "ok");
+  ASSERT_EQ(engine_->StartRead(file, 0, Memory(1_MiB, 16_KiB)).Wait().ToString(), "ok");
+  const std::byte* memory = memory_.bytes().data();
+  EXPECT_EQ(std::memcmp(memory + 1_MiB, memory + 512_KiB, 10'000), 0);
+  EXPECT_EQ(std::memcmp(memory + 1_MiB + 10'000, memory + 10'000, 16_KiB - 10'000), 0);
+}
+
 TEST_P(EveryBackendOn4Kn, PastTheEndOfTheDriveIsAnErrorThatNamesThePlace) {
   File file = OrDie(File::Open(loop_->device(), kClaim));
   Status status = engine_->StartRead(file, 16_MiB, Memory(0, 4_KiB)).Wait();

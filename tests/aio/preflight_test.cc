@@ -3,7 +3,10 @@
 
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
+#include <unistd.h>
 
+#include <cstdio>
+#include <cstdlib>
 #include <filesystem>
 
 #include "aio/base/units.h"
@@ -37,6 +40,21 @@ TEST_F(PreflightTest, WhatIsMissingIsAProblemAndNothingElseIsSaid) {
   ASSERT_EQ(preflight.findings.size(), 1u);
   EXPECT_TRUE(preflight.HasProblem());
   EXPECT_EQ(preflight.findings[0].command, "mkdir -p '" + path_.File("no ne") + "'");
+}
+
+// root may write anywhere, so somebody else looks: in a fork.
+TEST_F(PreflightTest, ADirectoryOfSomebodyElseIsAProblemAndStaysTheirs) {
+  std::filesystem::permissions(path_.path(), std::filesystem::perms(0555));
+  auto look_as_nobody = [&] {
+    if (geteuid() == 0 &&
+        (setresgid(65534, 65534, 65534) != 0 || setresuid(65534, 65534, 65534) != 0))
+      std::exit(2);
+    Finding finding = FindingOf(CheckPath(path_.path()), "path");
+    std::fprintf(stderr, "%s; %s", finding.value.c_str(), finding.command.c_str());
+    std::exit(finding.severity == kProblem ? 0 : 1);
+  };
+  EXPECT_EXIT(look_as_nobody(), testing::ExitedWithCode(0),
+              "directory, not writable: Permission denied; sudo install -d .*/strata");
 }
 
 TEST_F(PreflightTest, AFileIsLookedAtAndStaysAsItIs) {

@@ -29,8 +29,16 @@ std::string_view KindOf(mode_t mode) {
   return "";
 }
 
+// Never chown of what is there: it may be somebody's.
 Finding NotWritable(const std::string& path, std::string_view kind, int error_number) {
-  std::string value = fmt::format("{}, {}", kind, ErrnoStatus(error_number, "access").message());
+  std::string value = ErrnoStatus(error_number, fmt::format("{}, not writable", kind)).message();
+  if (kind == "block device") {
+    return kPath.Problem(
+        value,
+        "root and the group disk may write to drives, in a container only to those "
+        "that it was given.",
+        "sudo usermod -aG disk \"$USER\"");
+  }
   if (error_number == EROFS) {
     return kPath.Problem(
         value,
@@ -38,8 +46,10 @@ Finding NotWritable(const std::string& path, std::string_view kind, int error_nu
         "at its log (dmesg) before the file system is made writable again.",
         fmt::format("sudo mount -o remount,rw \"$(findmnt -no TARGET -T {})\"", Quoted(path)));
   }
-  return kPath.Problem(value, "This user may not write here.",
-                       fmt::format("sudo chown \"$(id -u):$(id -g)\" {}", Quoted(path)));
+  if (kind == "file")
+    return kPath.Problem(value, "This user may not write to it.", "ls -l " + Quoted(path));
+  return kPath.Problem(value, "This user may not write here: use a directory that is this user's.",
+                       "sudo install -d -o \"$(id -un)\" " + Quoted(path + "/strata"));
 }
 
 }  // namespace
