@@ -3,6 +3,7 @@
 #include <random>
 #include <string>
 
+#include "engine/config/aio_section.h"
 #include "tests/engine/config/minimal_config.h"
 
 namespace strata::engine {
@@ -61,6 +62,33 @@ TEST(ConfigFuzz, DamagedOverridesAreErrorsOrRunsButNeverACrash) {
     Result<RunConfig> config = ParseMinimal({text});
     EXPECT_TRUE(config.ok() || !config.status().message().empty());
   }
+}
+
+TEST(ConfigFuzz, WritingADamagedSectionIsAnErrorOrTheSameAsWritingItTwice) {
+  std::mt19937_64 random(11);
+  constexpr AioSection kSection = {.backend = aio::IoBackend::kPosix,
+                                   .block_size_bytes = 65536,
+                                   .queue_depth = 3,
+                                   .thread_count = 2,
+                                   .sqpoll = true};
+  const std::string whole =
+      "aio.x = 1\n[aio] # \xc3\xbc\nblock_size = \"1MiB\" # c\nqueue_depth = 0x10\n\n"
+      "[aio.sub]\r\ny = {a = [1, 2]}\n[memory]\nhost = 'a'\n";
+  int edited = 0;
+  for (int round = 0; round < 6000; ++round) {
+    // The dotted key and the header cannot stand together: each has its half of the rounds.
+    std::string text = round % 2 == 0 ? whole.substr(10) : whole;
+    if (round % 2 == 1) text.erase(10, text.find("[memory]") - 10);
+    for (uint64_t damages = random() % 4; damages > 0 && !text.empty(); --damages)
+      Damage(text, random);
+    Result<std::string> once = WithAioSection(text, "run.toml", kSection, "");
+    if (!once.ok()) continue;
+    ++edited;
+    Result<std::string> twice = WithAioSection(*once, "run.toml", kSection, "");
+    ASSERT_TRUE(twice.ok()) << twice.status().message() << "\nfrom:\n" << text;
+    EXPECT_EQ(*twice, *once) << "from:\n" << text;
+  }
+  EXPECT_GT(edited, 1500);
 }
 
 }  // namespace
