@@ -10,13 +10,8 @@ pkg_check_modules(hwloc REQUIRED IMPORTED_TARGET hwloc)
 pkg_check_modules(xxhash REQUIRED IMPORTED_TARGET libxxhash)
 # The package's own target forces its shared library and its macros on us: only the path is wanted.
 find_path(TOMLPLUSPLUS_INCLUDE_DIR toml++/toml.h REQUIRED)
-# libaio has no package file of any kind.
-find_path(LIBAIO_INCLUDE_DIR libaio.h REQUIRED)
-find_library(LIBAIO_LIBRARY aio REQUIRED)
-add_library(strata_libaio INTERFACE)
-add_library(strata::libaio ALIAS strata_libaio)
-target_include_directories(strata_libaio SYSTEM INTERFACE ${LIBAIO_INCLUDE_DIR})
-target_link_libraries(strata_libaio INTERFACE ${LIBAIO_LIBRARY})
+list(APPEND CMAKE_MODULE_PATH ${CMAKE_CURRENT_LIST_DIR})
+find_package(Libaio REQUIRED)
 
 if(STRATA_TESTS)
   find_package(GTest REQUIRED)
