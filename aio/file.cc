@@ -2,6 +2,7 @@
 
 #include <fcntl.h>
 #include <fmt/format.h>
+#include <stdlib.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
@@ -37,6 +38,8 @@ int OpenFlags(const FileOptions& options, bool is_block_device) {
   if (is_block_device && options.create != FileCreate::kCreateNew)
     return options.access == FileAccess::kReadWrite ? flags | O_EXCL : flags;
   if (options.create == FileCreate::kCreateNew) flags |= O_CREAT | O_EXCL;
+  if (options.create == FileCreate::kUnnamed)
+    flags |= O_TMPFILE | O_EXCL;  // not to be linked later
   if (options.create == FileCreate::kCreateOrOpen) flags |= O_CREAT;
   return flags;
 }
@@ -48,22 +51,41 @@ Result<struct stat> Stat(int fd, const std::string& path) {
 }
 
 // Through the page cache: the zeros need not fit the alignment of direct I/O.
-Status WriteZeros(const std::string& path, uint64_t begin_bytes, uint64_t end_bytes) {
-  STRATA_ASSIGN_OR_RETURN(File file,
-                          File::Open(path, {.access = FileAccess::kReadWrite, .direct = false}));
+Status WriteZeros(const File& file, uint64_t begin_bytes, uint64_t end_bytes) {
+  STRATA_ASSIGN_OR_RETURN(int fd, file.BufferedFd());
   const std::vector<char> zeros(1_MiB);
   while (begin_bytes < end_bytes) {
     size_t length_bytes = std::min<uint64_t>(zeros.size(), end_bytes - begin_bytes);
-    ssize_t written = RetryOnEintr([&] {
-      return pwrite(file.fd(), zeros.data(), length_bytes, static_cast<off_t>(begin_bytes));
-    });
+    ssize_t written = RetryOnEintr(
+        [&] { return pwrite(fd, zeros.data(), length_bytes, static_cast<off_t>(begin_bytes)); });
     if (written < 0) {
-      return ErrnoStatus(errno, fmt::format("write zeros {} offset_bytes={} length_bytes={}", path,
-                                            begin_bytes, length_bytes));
+      return ErrnoStatus(errno, fmt::format("write zeros {} offset_bytes={} length_bytes={}",
+                                            file.path(), begin_bytes, length_bytes));
     }
     begin_bytes += static_cast<uint64_t>(written);
   }
-  return file.SyncData();
+  if (RetryOnEintr([&] { return fdatasync(fd); }) != 0)
+    return ErrnoStatus(errno, "fdatasync " + file.path());
+  return OkStatus();
+}
+
+// For file systems without unnamed files: a name for as short a time as can be. Returns -1 and
+// errno, like open.
+int OpenAndUnlink(const std::string& directory, int flags) {
+  std::string path = directory + "/.strata-XXXXXX";
+  int fd = mkostemp(path.data(), flags & O_CLOEXEC);
+  if (fd < 0) return fd;
+  if (unlink(path.c_str()) == 0) return fd;
+  int error_number = errno;
+  close(fd);
+  errno = error_number;
+  return -1;
+}
+
+int OpenRetrying(const std::string& path, const FileOptions& options, int flags) {
+  int fd = RetryOnEintr([&] { return open(path.c_str(), flags, 0644); });
+  if (options.create != FileCreate::kUnnamed || fd >= 0) return fd;
+  return errno == EOPNOTSUPP ? OpenAndUnlink(path, flags) : fd;
 }
 
 }  // namespace
@@ -92,10 +114,11 @@ Result<int> File::BufferedFd() const {
 
 Result<File> File::Open(const std::string& path, const FileOptions& options) {
   bool claims = options.block_devices == BlockDevices::kAllow && IsBlockDevice(path);
-  int fd = RetryOnEintr([&] { return open(path.c_str(), OpenFlags(options, claims), 0644); });
+  int fd = OpenRetrying(path, options, OpenFlags(options, claims));
   if (fd < 0 && claims && errno == EBUSY) return BlockDeviceInUse(path);
-  if (fd < 0) return ErrnoStatus(errno, "open " + path);
-  File file(fd, path);
+  bool is_unnamed = options.create == FileCreate::kUnnamed;
+  if (fd < 0) return ErrnoStatus(errno, (is_unnamed ? "make a file in " : "open ") + path);
+  File file(fd, is_unnamed ? path + "/(unnamed)" : path);
   STRATA_ASSIGN_OR_RETURN(struct stat info, Stat(fd, path));
   if (!S_ISREG(info.st_mode) && !(claims && S_ISBLK(info.st_mode)))
     return InvalidArgument("open " + path + ": not a regular file");
@@ -161,7 +184,7 @@ Status File::Preallocate(uint64_t size_bytes) {
   if (size_bytes == 0) return OkStatus();
   if (RetryOnEintr([&] { return fallocate(fd_, 0, 0, size); }) == 0) return OkStatus();
   if (errno != EOPNOTSUPP) return ErrnoStatus(errno, what);
-  return WriteZeros(path(), old_size_bytes, size_bytes).With(what);
+  return WriteZeros(*this, old_size_bytes, size_bytes).With(what);
 }
 
 Status File::SyncData() {

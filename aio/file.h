@@ -12,7 +12,12 @@
 namespace strata::aio {
 
 enum class FileAccess { kReadOnly, kReadWrite };
-enum class FileCreate { kMustExist, kCreateNew, kCreateOrOpen };
+enum class FileCreate {
+  kMustExist,
+  kCreateNew,
+  kCreateOrOpen,
+  kUnnamed,  // in the directory that the path names: gone when closed, whatever ends the process
+};
 enum class BlockDevices { kRefuse, kAllow };
 
 struct FileOptions {

@@ -169,5 +169,24 @@ TEST_F(FileTest, SmallFilesHaveALimit) {
   EXPECT_EQ(status.message(), "read " + path_ + ": larger than the 100 bytes expected of it");
 }
 
+TEST(UnnamedFileTest, WorksLikeAnyOtherAndNeverHasAName) {
+  ScratchDirectory scratch;
+  File file = OrDie(File::Open(scratch.path(),
+                               {.access = FileAccess::kReadWrite, .create = FileCreate::kUnnamed}));
+  EXPECT_TRUE(std::filesystem::is_empty(scratch.path()));
+  ASSERT_TRUE(file.Preallocate(1_MiB).ok());
+  EXPECT_EQ(OrDie(file.SizeBytes()), 1_MiB);
+  EXPECT_GE(OrDie(file.BufferedFd()), 0);
+  EXPECT_TRUE(std::filesystem::is_empty(scratch.path()));
+}
+
+TEST(UnnamedFileTest, NeedsADirectoryAndNamesIt) {
+  Status status = File::Open("/no/such/place",
+                             {.access = FileAccess::kReadWrite, .create = FileCreate::kUnnamed})
+                      .status();
+  EXPECT_EQ(status.code(), Code::kNotFound);
+  EXPECT_EQ(status.message(), "make a file in /no/such/place: No such file or directory");
+}
+
 }  // namespace
 }  // namespace strata::aio
