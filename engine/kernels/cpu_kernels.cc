@@ -1,6 +1,7 @@
 #include "engine/kernels/cpu_kernels.h"
 
 #include <algorithm>
+#include <utility>
 
 #include "aio/base/check.h"
 #include "engine/kernels/internal/cpu_kernels.h"
@@ -15,8 +16,11 @@ Matrix Part(const Matrix& matrix, size_t row, size_t rows, size_t col, size_t co
   return part;
 }
 
-CpuKernels::CpuKernels(uint32_t num_threads, const RowKernels& rows)
-    : pool_(num_threads), rows_(rows), products_(num_threads), tile_buffers_(num_threads) {}
+CpuKernels::CpuKernels(ThreadPool pool, const RowKernels& rows)
+    : pool_(std::move(pool)),
+      rows_(rows),
+      products_(pool_.num_threads()),
+      tile_buffers_(pool_.num_threads()) {}
 
 Status CheckCpuSupports(DType dtype) {
   if (dtype == DType::kF32) return OkStatus();
@@ -28,10 +32,12 @@ Status CheckCpuSupports(DType dtype) {
   return Unavailable("precision bf16 needs AVX-512 on the cpu device; set precision = \"fp32\"");
 }
 
-std::unique_ptr<Kernels> MakeCpuKernels(uint32_t num_threads, std::string_view instruction_set) {
+Result<std::unique_ptr<Kernels>> MakeCpuKernels(uint32_t num_threads,
+                                                std::string_view instruction_set) {
   const RowKernels* rows = FindRowKernels(instruction_set);
   STRATA_CHECK(rows != nullptr);
-  return std::make_unique<CpuKernels>(num_threads, *rows);
+  STRATA_ASSIGN_OR_RETURN(ThreadPool pool, ThreadPool::Create(num_threads));
+  return std::unique_ptr<Kernels>(std::make_unique<CpuKernels>(std::move(pool), *rows));
 }
 
 }  // namespace strata::engine

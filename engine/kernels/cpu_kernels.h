@@ -15,9 +15,10 @@ namespace strata::engine {
 // kUnavailable if this machine cannot compute in `dtype`.
 Status CheckCpuSupports(DType dtype);
 
-// `num_threads` counts the calling thread. One caller at a time. What is not oneDNN's is done with
-// `instruction_set`, one of InstructionSets(); all give the same bits.
-std::unique_ptr<Kernels> MakeCpuKernels(
+// `num_threads` counts the calling thread; kResourceExhausted where the others cannot be started.
+// One caller at a time. What is not oneDNN's is done with `instruction_set`, one of
+// InstructionSets(); all give the same bits.
+Result<std::unique_ptr<Kernels>> MakeCpuKernels(
     uint32_t num_threads, std::string_view instruction_set = InstructionSets().back());
 
 }  // namespace strata::engine

@@ -4,9 +4,11 @@
 #include <condition_variable>
 #include <mutex>
 #include <thread>
+#include <utility>
 #include <vector>
 
 #include "aio/base/check.h"
+#include "aio/base/start_thread.h"
 
 namespace strata::engine {
 namespace {
@@ -51,6 +53,16 @@ struct ThreadPool::State {
   bool stopping = false;
 
   std::vector<std::jthread> workers;
+
+  // No tile runs any more: who waits for one learns that none will come.
+  ~State() {
+    {
+      std::lock_guard lock(mutex);
+      stopping = true;
+    }
+    wake.notify_all();
+    workers.clear();  // joins
+  }
 
   static bool HasTiles(uint64_t job_value) { return static_cast<uint32_t>(job_value) != 0; }
 
@@ -103,23 +115,24 @@ struct ThreadPool::State {
   }
 };
 
-ThreadPool::ThreadPool(uint32_t num_threads) : state_(std::make_unique<State>()) {
+Result<ThreadPool> ThreadPool::Create(uint32_t num_threads) {
   STRATA_CHECK(num_threads >= 1);
+  auto state = std::make_unique<State>();
   for (uint32_t thread = 1; thread < num_threads; ++thread) {
-    state_->workers.emplace_back([state = state_.get(), thread] {
-      while (state->WaitForTiles()) state->Work(thread);
-    });
+    STRATA_ASSIGN_OR_RETURN(
+        std::jthread worker,
+        StartThread("a thread that computes ([train] threads)", [pool = state.get(), thread] {
+          while (pool->WaitForTiles()) pool->Work(thread);
+        }));
+    state->workers.push_back(std::move(worker));
   }
+  return ThreadPool(std::move(state));
 }
 
-ThreadPool::~ThreadPool() {
-  {
-    std::lock_guard lock(state_->mutex);
-    state_->stopping = true;
-  }
-  state_->wake.notify_all();
-  state_->workers.clear();  // joins
-}
+ThreadPool::ThreadPool(std::unique_ptr<State> state) : state_(std::move(state)) {}
+ThreadPool::ThreadPool(ThreadPool&& other) noexcept = default;
+ThreadPool& ThreadPool::operator=(ThreadPool&& other) noexcept = default;
+ThreadPool::~ThreadPool() = default;
 
 uint32_t ThreadPool::num_threads() const {
   return static_cast<uint32_t>(state_->workers.size()) + 1;

@@ -10,13 +10,18 @@
 #include <memory>
 #include <type_traits>
 
+#include "aio/base/status.h"
+
 namespace strata::engine {
 
 // One caller at a time; the caller works along. Give each lane a pool of its own.
 class ThreadPool {
  public:
-  // `num_threads` counts the caller: 1 starts no thread.
-  explicit ThreadPool(uint32_t num_threads);
+  // `num_threads` counts the caller: 1 starts no thread. kResourceExhausted where the process may
+  // have no more of them.
+  static Result<ThreadPool> Create(uint32_t num_threads);
+  ThreadPool(ThreadPool&& other) noexcept;
+  ThreadPool& operator=(ThreadPool&& other) noexcept;
   ~ThreadPool();
 
   uint32_t num_threads() const;
@@ -44,6 +49,7 @@ class ThreadPool {
   void Run(size_t num_tiles, TileFunction tile, void* context);
 
   struct State;
+  explicit ThreadPool(std::unique_ptr<State> state);
   std::unique_ptr<State> state_;
 };
 

@@ -58,16 +58,21 @@ bool IsMeasurable(const prefetch::TraceOp& op) {
   return !IsTiny(op) && op.lane != prefetch::Lane::kComm;
 }
 
+StepRunnerOptions MeterOptions(const PlannedRun& run) {
+  StepRunnerOptions options;
+  options.train_batch_size = run.config.train.train_batch_size;
+  options.threads = run.threads;
+  return options;
+}
+
 class OpMeter {
  public:
-  OpMeter(const PlannedRun& run, tiering::Device& device, const tiering::Arena& host)
+  OpMeter(const PlannedRun& run, tiering::Device& device, const tiering::Arena& host,
+          StepRunner& runner)
       : run_(run),
         device_(device),
         host_(host),
-        communicator_(MakeSelfCommunicator()),
-        runner_({&run.layout, &run.program, run.model.get(), run.kernels.get(), nullptr,
-                 communicator_.get()},
-                Options(run)),
+        runner_(runner),
         stream_(device.CreateStream("measure")) {
     runner_.BeginStep(0, 0);
   }
@@ -86,13 +91,6 @@ class OpMeter {
   }
 
  private:
-  static StepRunnerOptions Options(const PlannedRun& run) {
-    StepRunnerOptions options;
-    options.train_batch_size = run.config.train.train_batch_size;
-    options.threads = run.threads;
-    return options;
-  }
-
   void Layout(const prefetch::TraceOp& op, Bytes memory) {
     blocks_.clear();
     used_ = 0;
@@ -135,8 +133,7 @@ class OpMeter {
   const PlannedRun& run_;
   tiering::Device& device_;
   const tiering::Arena& host_;
-  std::unique_ptr<Communicator> communicator_;
-  StepRunner runner_;
+  StepRunner& runner_;
   std::unique_ptr<tiering::DeviceStream> stream_;
   std::vector<Bytes> blocks_;
   Bytes workspace_;
@@ -145,7 +142,12 @@ class OpMeter {
 
 Status MeasureOps(const PlannedRun& run, tiering::Device& device, const tiering::Arena& host,
                   Hardware& hardware) {
-  OpMeter meter(run, device, host);
+  const std::unique_ptr<Communicator> communicator = MakeSelfCommunicator();
+  STRATA_ASSIGN_OR_RETURN(StepRunner runner,
+                          StepRunner::Create({&run.layout, &run.program, run.model.get(),
+                                              run.kernels.get(), nullptr, communicator.get()},
+                                             MeterOptions(run)));
+  OpMeter meter(run, device, host, runner);
   const std::vector<prefetch::TraceOp>& ops = run.program.trace.ops;
   // Of each kind the op with the most work: a first or last one may be a rest.
   std::map<std::string, size_t> largest;

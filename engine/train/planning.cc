@@ -160,7 +160,7 @@ Result<PlannedRun> PrepareRun(const RunConfig& config) {
                                 .world_size = static_cast<uint32_t>(config.train.world_size),
                                 .weights_home = TierOf(config.zero.offload_param.device),
                                 .optimizer_home = TierOf(config.zero.offload_optimizer.device)});
-  run.kernels = MakeCpuKernels(run.threads);
+  STRATA_ASSIGN_OR_RETURN(run.kernels, MakeCpuKernels(run.threads));
   BatchShape batch{.micro_batch = config.train.train_micro_batch_size_per_gpu,
                    .seq_len = config.data.seq_len};
   run.model = std::make_unique<LlamaModel>(config.model.llama, precision, batch, run.kernels.get());

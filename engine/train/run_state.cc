@@ -103,12 +103,12 @@ Result<std::optional<RunState>> OpenRunState(const RunStateParts& parts) {
 }
 
 Result<RunState> CreateRunState(const RunStateParts& parts, WeightSource& weights) {
+  STRATA_ASSIGN_OR_RETURN(ThreadPool pool, ThreadPool::Create(parts.run->threads));
   STRATA_RETURN_IF_ERROR(MakeOwnStoreDirectories(*parts.run));
   STRATA_ASSIGN_OR_RETURN(
       std::unique_ptr<BlockStore> store,
       BlockStore::Create(StoreOptions(parts), parts.run->store_blocks, parts.engine));
   RunState state = WithAccess(parts, std::move(store));
-  ThreadPool pool(parts.run->threads);
   Status written =
       WriteInitialState(parts.run->layout, parts.rank, weights, *state.access, pool,
                         [&](uint64_t done, uint64_t total) {

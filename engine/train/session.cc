@@ -114,7 +114,7 @@ class Session final : public TrainingSession {
   std::optional<RunDirectory> directory_;
   bool is_new_directory_ = false;
   RunState state_;
-  std::unique_ptr<StepRunner> runner_;
+  std::optional<StepRunner> runner_;
   std::unique_ptr<Checkpointer> checkpointer_;
   std::unique_ptr<prefetch::Executor> executor_;
   uint64_t step_ = 0;               // steps done
@@ -239,16 +239,16 @@ Status Session::MakeExecutor() {
   STRATA_RETURN_IF_ERROR(checkpointer_->Reconcile());
   // From here on the plan's cached copies own the arena; checkpoints use the reserve above it.
   state_.access->SetStaging(host_->bytes().last(run_.staging_bytes));
-  runner_ = std::make_unique<StepRunner>(
-      StepRunnerParts{&run_.layout, &run_.program, run_.model.get(), run_.kernels.get(),
-                      dataset_.get(), communicator_.get()},
-      RunnerOptions(run_));
+  STRATA_ASSIGN_OR_RETURN(
+      runner_, StepRunner::Create({&run_.layout, &run_.program, run_.model.get(),
+                                   run_.kernels.get(), dataset_.get(), communicator_.get()},
+                                  RunnerOptions(run_)));
   prefetch::ExecutorParts parts{
       .device = device_.get(),
       .host = &*host_,
       .store = state_.store.get(),
       .store_blocks = run_.store_block_of,
-      .run = [runner = runner_.get()](auto op, const auto& operands, const auto& stream) {
+      .run = [runner = &*runner_](auto op, const auto& operands, const auto& stream) {
         return runner->Run(op, operands, stream);
       }};
   executor_ = std::make_unique<prefetch::Executor>(

@@ -19,8 +19,11 @@ std::span<T> As(Bytes bytes) {
 
 }  // namespace
 
-StepRunner::StepRunner(const StepRunnerParts& parts, const StepRunnerOptions& options)
-    : parts_(parts), options_(options), pool_(std::make_unique<ThreadPool>(options.threads)) {}
+Result<StepRunner> StepRunner::Create(const StepRunnerParts& parts,
+                                      const StepRunnerOptions& options) {
+  STRATA_ASSIGN_OR_RETURN(ThreadPool pool, ThreadPool::Create(options.threads));
+  return StepRunner(parts, options, std::move(pool));
+}
 
 void StepRunner::BeginStep(uint64_t step, double learning_rate) {
   step_ = step;
@@ -139,7 +142,7 @@ Status StepRunner::AddNorm(const OpPayload& payload, Blocks blocks) {
   DType dtype = parts_.layout->options.precision;
   std::span<double> norms = As<double>(blocks[1]);
   if (payload.is_first) std::fill(norms.begin(), norms.end(), 0.0);
-  double squares = SumOfSquares(blocks[0].data(), dtype, blocks[0].size() / SizeOf(dtype), *pool_);
+  double squares = SumOfSquares(blocks[0].data(), dtype, blocks[0].size() / SizeOf(dtype), pool_);
   if (!std::isfinite(squares)) {
     return FailedPrecondition(
         fmt::format("the gradient of unit {} is not finite; nothing of this step was committed: "
@@ -187,7 +190,7 @@ Status StepRunner::Update(const OpPayload& payload, Blocks b) {
         .weight = rounds_gradients() ? b[4].data() + in_shard * element_bytes : nullptr,
         .num_elements = end - begin,
     };
-    AdamStep(MakeAdamScalars(hyper, learning_rate_, step_ + 1, scale), slices, *pool_);
+    AdamStep(MakeAdamScalars(hyper, learning_rate_, step_ + 1, scale), slices, pool_);
   }
   return OkStatus();
 }

@@ -2,7 +2,7 @@
 #pragma once
 
 #include <cstdint>
-#include <memory>
+#include <utility>
 #include <vector>
 
 #include "aio/base/status.h"
@@ -44,7 +44,8 @@ struct StepRunnerParts {
 // lanes share goes through the blocks. The parts outlive it.
 class StepRunner {
  public:
-  StepRunner(const StepRunnerParts& parts, const StepRunnerOptions& options);
+  // kResourceExhausted where the threads of its pool cannot be started.
+  static Result<StepRunner> Create(const StepRunnerParts& parts, const StepRunnerOptions& options);
 
   // Between steps. `step` counts from 0.
   void BeginStep(uint64_t step, double learning_rate);
@@ -55,6 +56,9 @@ class StepRunner {
 
  private:
   using Blocks = std::span<const std::span<std::byte>>;
+
+  StepRunner(const StepRunnerParts& parts, const StepRunnerOptions& options, ThreadPool pool)
+      : parts_(parts), options_(options), pool_(std::move(pool)) {}
 
   Status LoadBatch(const OpPayload& payload, Blocks blocks) const;
   Status RunHead(const OpPayload& payload, const prefetch::Operands& operands,
@@ -73,7 +77,7 @@ class StepRunner {
 
   StepRunnerParts parts_;
   StepRunnerOptions options_;
-  std::unique_ptr<ThreadPool> pool_;  // of the lane that the optimizer is on
+  ThreadPool pool_;  // of the lane that the optimizer is on
   uint64_t step_ = 0;
   double learning_rate_ = 0;
   StepResult result_;

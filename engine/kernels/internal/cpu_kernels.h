@@ -38,7 +38,7 @@ class FirstFailure {
 
 class CpuKernels final : public Kernels {
  public:
-  CpuKernels(uint32_t num_threads, const RowKernels& rows);
+  CpuKernels(ThreadPool pool, const RowKernels& rows);
 
   Status MatMul(const Stream& stream, const Matrix& a, Transpose transpose_a, const Matrix& b,
                 Transpose transpose_b, const Matrix& out, Output output) override;

@@ -38,7 +38,7 @@ void Count(benchmark::State& state, size_t n) {
 void Adam(benchmark::State& state) {
   const auto n = static_cast<size_t>(state.range(0));
   State tensors(n);
-  ThreadPool pool(static_cast<uint32_t>(state.range(1)));
+  ThreadPool pool = ThreadPool::Create(static_cast<uint32_t>(state.range(1))).value();
   const AdamScalars scalars = MakeAdamScalars({}, 1e-4, 10, 1);
   for (auto _ : state) AdamStep(scalars, tensors.Slices(), pool);
   Count(state, n);
@@ -62,7 +62,7 @@ void AdamShapedStream(benchmark::State& state) {
   const auto n = static_cast<size_t>(state.range(0));
   constexpr size_t kPiece = 65536;
   State tensors(n);
-  ThreadPool pool(static_cast<uint32_t>(state.range(1)));
+  ThreadPool pool = ThreadPool::Create(static_cast<uint32_t>(state.range(1))).value();
   for (auto _ : state) {
     pool.ParallelFor(n / kPiece,
                      [&](size_t i) { StreamPiece(tensors, i * kPiece, (i + 1) * kPiece); });

@@ -85,7 +85,7 @@ void MatMul(benchmark::State& state) {
   if (!CheckCpuSupports(DTypeOf(state)).ok()) return state.SkipWithError("no bf16 here");
   const Sizes sizes(state);
   Operands in(state, DTypeOf(state), sizes.rows, sizes.cols, sizes.depth);
-  const auto kernels = MakeCpuKernels(static_cast<uint32_t>(state.range(5)));
+  const auto kernels = MakeCpuKernels(static_cast<uint32_t>(state.range(5))).value();
   for (auto _ : state) {
     const Status status = kernels->MatMul(kStream, in.a.view(), in.ta, in.b.view(), in.tb,
                                           in.out.view(), Output::kOverwrite);
@@ -162,7 +162,7 @@ void Attention(benchmark::State& state) {
   const AttentionShape shape{1, static_cast<size_t>(state.range(2)), 16, 8,
                              static_cast<size_t>(state.range(3))};
   AttentionOperands in(shape, dtype);
-  const auto kernels = MakeCpuKernels(static_cast<uint32_t>(state.range(4)));
+  const auto kernels = MakeCpuKernels(static_cast<uint32_t>(state.range(4))).value();
   const size_t size_bytes = kernels->AttentionWorkspaceBytes(shape, dtype);
   Memory workspace(DType::kF32, 1, size_bytes / 4 + 1);
   const std::span<std::byte> bytes(workspace.view().data, size_bytes);
@@ -191,7 +191,7 @@ void CountBytes(benchmark::State& state, size_t per_iteration) {
 
 void SwiGluForward(benchmark::State& state) {
   Memory gate(DTypeOf(state), 1024, 2816), up(gate), out(gate);
-  const auto kernels = MakeCpuKernels(1);
+  const auto kernels = MakeCpuKernels(1).value();
   for (auto _ : state) {
     if (!kernels->SwiGluForward(kStream, gate.view(), up.view(), out.view()).ok()) return;
   }
@@ -202,7 +202,7 @@ BENCHMARK(SwiGluForward)->ArgNames({"dtype"})->Arg(0)->Arg(1);
 void RmsNormBackward(benchmark::State& state) {
   Memory x(DTypeOf(state), 1024, 1024), dy(x), dx(x), weight(DTypeOf(state), 1, 1024);
   Memory dweight(DType::kF32, 1, 1024);
-  const auto kernels = MakeCpuKernels(1);
+  const auto kernels = MakeCpuKernels(1).value();
   for (auto _ : state) {
     const Status status =
         kernels->RmsNormBackward(kStream, x.view(), weight.view().data, 1e-5f, dy.view(), dx.view(),
@@ -216,7 +216,7 @@ BENCHMARK(RmsNormBackward)->ArgNames({"dtype"})->Arg(0)->Arg(1);
 void Rope(benchmark::State& state) {
   Memory x(DTypeOf(state), 1024, 1024);
   const std::vector<float> frequency(32, 0.1f);
-  const auto kernels = MakeCpuKernels(1);
+  const auto kernels = MakeCpuKernels(1).value();
   for (auto _ : state) {
     if (!kernels->Rope(kStream, x.view(), 1024, 64, frequency, 1, 1).ok()) return;
   }
@@ -227,7 +227,7 @@ BENCHMARK(Rope)->ArgNames({"dtype"})->Arg(0)->Arg(1);
 void CrossEntropy(benchmark::State& state) {
   Memory logits(DType::kF32, 128, 32000);
   const std::vector<int32_t> targets(128, 7);
-  const auto kernels = MakeCpuKernels(1);
+  const auto kernels = MakeCpuKernels(1).value();
   double loss = 0;
   for (auto _ : state) {
     const Matrix x = logits.view();

@@ -97,7 +97,7 @@ class AttentionTest : public testing::TestWithParam<DType> {
       GTEST_SKIP() << status.message();
     }
   }
-  std::unique_ptr<Kernels> kernels_ = MakeCpuKernels(2);
+  std::unique_ptr<Kernels> kernels_ = MakeCpuKernels(2).value();
 };
 
 // One token, sizes below, at and beyond the tiles (128 x 128), grouped heads, odd head
@@ -177,7 +177,7 @@ INSTANTIATE_TEST_SUITE_P(Precision, AttentionTest, testing::Values(DType::kF32, 
                          [](const auto& tested) { return NameOf(tested.param); });
 
 TEST(AttentionGradientTest, BackwardIsTheDerivativeOfForward) {
-  const std::unique_ptr<Kernels> kernels = MakeCpuKernels(1);
+  const std::unique_ptr<Kernels> kernels = MakeCpuKernels(1).value();
   Attention attention({1, 9, 4, 2, 6}, DType::kF32);
   attention.Forward(*kernels);
   attention.Backward(*kernels);

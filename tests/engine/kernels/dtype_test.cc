@@ -64,7 +64,7 @@ TEST(CastTest, TheVectorFormRoundsAsToBf16OnEveryInstructionSet) {
     from.floats()[i] = FromBits(0x7f7ffff8u + static_cast<uint32_t>(i));
   for (const std::string_view isa : InstructionSets()) {
     const TestMatrix to = Poisoned(DType::kBf16, 1, kCols);
-    ExpectOk(MakeCpuKernels(2, isa)->Cast(kStream, from, to));
+    ExpectOk((*MakeCpuKernels(2, isa))->Cast(kStream, from, to));
     for (size_t i = 0; i < kCols; ++i) {
       ASSERT_EQ(reinterpret_cast<const Bf16*>(to.view().data)[i], ToBf16(from.floats()[i])) << isa;
     }

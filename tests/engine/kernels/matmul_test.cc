@@ -49,7 +49,7 @@ class MatMulTest : public testing::TestWithParam<DType> {
       GTEST_SKIP() << status.message();
     }
   }
-  std::unique_ptr<Kernels> kernels_ = MakeCpuKernels(2);
+  std::unique_ptr<Kernels> kernels_ = MakeCpuKernels(2).value();
 };
 
 TEST_P(MatMulTest, EqualsAPlainLoopForOddShapesStridesAndBothTransposes) {

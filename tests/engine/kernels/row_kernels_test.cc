@@ -15,7 +15,7 @@ class RowKernelsTest : public testing::TestWithParam<DType> {
   }
   double tolerance() const { return Tolerance(GetParam()); }
 
-  std::unique_ptr<Kernels> kernels_ = MakeCpuKernels(2);
+  std::unique_ptr<Kernels> kernels_ = MakeCpuKernels(2).value();
 };
 
 struct Size {
@@ -257,7 +257,7 @@ TEST(SwiGluTest, SiluIsWithinAFewUnitsInTheLastPlaceOverItsRange) {
     gate.floats()[i] = -87.0f + 174.0f * static_cast<float>(i) / static_cast<float>(kCount - 1);
   }
   const TestMatrix ones = Filled(DType::kF32, 1, kCount, 1);
-  ExpectOk(MakeCpuKernels(1)->SwiGluForward(kStream, gate, ones, out));
+  ExpectOk((*MakeCpuKernels(1))->SwiGluForward(kStream, gate, ones, out));
   for (size_t i = 0; i < kCount; ++i) {
     const double g = gate.Get(0, i), expected = g / (1 + std::exp(-g));
     ASSERT_NEAR(out.Get(0, i), expected, 3e-7 * std::abs(expected) + 1e-37) << g;
@@ -265,7 +265,7 @@ TEST(SwiGluTest, SiluIsWithinAFewUnitsInTheLastPlaceOverItsRange) {
 }
 
 TEST(GradientTest, RmsNormBackwardIsTheDerivativeOfForward) {
-  const std::unique_ptr<Kernels> kernels = MakeCpuKernels(1);
+  const std::unique_ptr<Kernels> kernels = MakeCpuKernels(1).value();
   TestMatrix x = Random(1, DType::kF32, 3, 17), weight = Random(2, DType::kF32, 1, 17);
   const TestMatrix dy = Random(3, DType::kF32, 3, 17), y(DType::kF32, 3, 17);
   const TestMatrix dx = Filled(DType::kF32, 3, 17, 0), dweight = Filled(DType::kF32, 1, 17, 0);
@@ -282,7 +282,7 @@ TEST(GradientTest, RmsNormBackwardIsTheDerivativeOfForward) {
 }
 
 TEST(GradientTest, SwiGluBackwardIsTheDerivativeOfForward) {
-  const std::unique_ptr<Kernels> kernels = MakeCpuKernels(1);
+  const std::unique_ptr<Kernels> kernels = MakeCpuKernels(1).value();
   TestMatrix gate = Random(1, DType::kF32, 2, 20), up = Random(2, DType::kF32, 2, 20);
   const TestMatrix dout = Random(3, DType::kF32, 2, 20), out(DType::kF32, 2, 20);
   const TestMatrix dgate(DType::kF32, 2, 20), dup(DType::kF32, 2, 20);
@@ -298,7 +298,7 @@ TEST(GradientTest, SwiGluBackwardIsTheDerivativeOfForward) {
 }
 
 TEST(GradientTest, RopeBackwardIsTheDerivativeOfForward) {
-  const std::unique_ptr<Kernels> kernels = MakeCpuKernels(1);
+  const std::unique_ptr<Kernels> kernels = MakeCpuKernels(1).value();
   const std::array<float, 3> frequency = {1.0f, 0.3f, 0.01f};
   TestMatrix x = Random(1, DType::kF32, 4, 12);
   const TestMatrix dy = Random(2, DType::kF32, 4, 12);
@@ -315,7 +315,7 @@ TEST(GradientTest, RopeBackwardIsTheDerivativeOfForward) {
 }
 
 TEST(GradientTest, CrossEntropyGradientIsTheDerivativeOfTheLoss) {
-  const std::unique_ptr<Kernels> kernels = MakeCpuKernels(1);
+  const std::unique_ptr<Kernels> kernels = MakeCpuKernels(1).value();
   TestMatrix logits = Random(1, DType::kF32, 2, 21);
   const TestMatrix dlogits(DType::kF32, 2, 21);
   const std::array<int32_t, 2> targets = {20, 3};

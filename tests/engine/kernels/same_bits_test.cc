@@ -113,9 +113,9 @@ class SameBitsTest : public testing::TestWithParam<DType> {
 };
 
 TEST_P(SameBitsTest, AnyNumberOfThreadsGivesTheSameBitsEveryTime) {
-  const std::deque<TestMatrix> one = Run(*MakeCpuKernels(1));
+  const std::deque<TestMatrix> one = Run(**MakeCpuKernels(1));
   for (const uint32_t num_threads : {1u, 2u, 3u, 5u}) {
-    const std::unique_ptr<Kernels> kernels = MakeCpuKernels(num_threads);
+    const std::unique_ptr<Kernels> kernels = MakeCpuKernels(num_threads).value();
     for (int repeat = 0; repeat < 2; ++repeat) {
       SCOPED_TRACE(testing::Message() << num_threads << " threads");
       ExpectSame(one, Run(*kernels));
@@ -124,10 +124,10 @@ TEST_P(SameBitsTest, AnyNumberOfThreadsGivesTheSameBitsEveryTime) {
 }
 
 TEST_P(SameBitsTest, EveryInstructionSetGivesTheSameBits) {
-  const std::deque<TestMatrix> best = Run(*MakeCpuKernels(1));
+  const std::deque<TestMatrix> best = Run(**MakeCpuKernels(1));
   for (const std::string_view isa : InstructionSets()) {
     SCOPED_TRACE(isa);
-    ExpectSame(best, Run(*MakeCpuKernels(1, isa)));
+    ExpectSame(best, Run(**MakeCpuKernels(1, isa)));
   }
 }
 
@@ -136,7 +136,7 @@ TEST_P(SameBitsTest, WhereTheOperandsOfAProductAreDoesNotShow) {
   constexpr size_t kRows = 200, kCols = 330, kDepth = 100;
   const TestMatrix a = Random(1, GetParam(), kRows, kDepth),
                    b = Random(2, GetParam(), kCols, kDepth);
-  const std::unique_ptr<Kernels> kernels = MakeCpuKernels(1);
+  const std::unique_ptr<Kernels> kernels = MakeCpuKernels(1).value();
   const TestMatrix expected = Poisoned(DType::kF32, kRows, kCols);
   ExpectOk(kernels->MatMul(kStream, a, Transpose::kNo, b, Transpose::kYes, expected,
                            Output::kOverwrite));

@@ -1,5 +1,6 @@
 #include "engine/kernels/thread_pool.h"
 
+#include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
 #include <atomic>
@@ -7,12 +8,17 @@
 #include <thread>
 #include <vector>
 
+#include "tests/fakes/no_threads.h"
+
 namespace strata::engine {
 namespace {
 
+using testing::AllOf;
+using testing::HasSubstr;
+
 class ThreadPoolTest : public testing::TestWithParam<uint32_t> {
  protected:
-  ThreadPool pool_{GetParam()};
+  ThreadPool pool_ = ThreadPool::Create(GetParam()).value();
 };
 
 TEST_P(ThreadPoolTest, EveryTileRunsOnceInEachOfManyJobs) {
@@ -49,6 +55,18 @@ TEST_P(ThreadPoolTest, CallersMayTakeTurns) {
     });
   }
   EXPECT_EQ(sum, 50u * 4950u);
+}
+
+TEST(ThreadPoolLimits, AThreadThatCannotBeStartedIsAnErrorThatSaysWhichSettingToLower) {
+  const fakes::NoThreads none;
+  const Status status = ThreadPool::Create(2).status();
+  EXPECT_EQ(status.code(), Code::kResourceExhausted);
+  EXPECT_THAT(status.message(), AllOf(HasSubstr("[train] threads"), HasSubstr("ulimit -u")));
+}
+
+TEST(ThreadPoolLimits, OneThreadIsTheCallersAndNeedsNoOther) {
+  const fakes::NoThreads none;
+  EXPECT_TRUE(ThreadPool::Create(1).ok());
 }
 
 INSTANTIATE_TEST_SUITE_P(Threads, ThreadPoolTest, testing::Values(1, 2, 3, 8));

@@ -256,12 +256,12 @@ TEST(LlamaThreadsTest, TheNumberOfThreadsDoesNotChangeABit) {
   const std::vector<int32_t> tokens = RandomTokens(batch, config.vocab_size, 11);
   for (DType dtype : {DType::kF32, DType::kBf16}) {
     if (!CheckCpuSupports(dtype).ok()) continue;
-    const std::unique_ptr<Kernels> alone = MakeCpuKernels(1);
+    const std::unique_ptr<Kernels> alone = MakeCpuKernels(1).value();
     PlainRun expected(config, dtype, batch, alone.get());
     expected.RandomizeWeights(7);
     const double loss = expected.Step(tokens, 0.01f);
     for (uint32_t num_threads : {2u, 3u}) {
-      const std::unique_ptr<Kernels> together = MakeCpuKernels(num_threads);
+      const std::unique_ptr<Kernels> together = MakeCpuKernels(num_threads).value();
       PlainRun run(config, dtype, batch, together.get());
       run.RandomizeWeights(7);
       EXPECT_EQ(run.Step(tokens, 0.01f), loss) << num_threads;

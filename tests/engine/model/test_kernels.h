@@ -17,7 +17,8 @@ inline std::string_view Name(TestKernels kernels) {
   return kernels == TestKernels::kReference ? "reference" : "cpu";
 }
 inline std::unique_ptr<Kernels> Make(TestKernels kernels) {
-  return kernels == TestKernels::kReference ? fakes::MakeReferenceKernels() : MakeCpuKernels(2);
+  return kernels == TestKernels::kReference ? fakes::MakeReferenceKernels()
+                                            : MakeCpuKernels(2).value();
 }
 // Not ok: why this machine cannot run them in `dtype`.
 inline Status Supports(TestKernels kernels, DType dtype) {

@@ -90,7 +90,7 @@ TEST_P(AdamModeTest, AStepIsThePapersFormula) {
   const Tensor before = RandomTensor(1003);
   for (const DType dtype : {DType::kF32, DType::kBf16}) {
     Tensor after = before;
-    ThreadPool pool(2);
+    ThreadPool pool = ThreadPool::Create(2).value();
     AdamStep(MakeAdamScalars(hyper, 0.01, 3, 0.25), after.Slices(dtype), pool);
     for (size_t i = 0; i < before.master.size(); ++i) {
       const double g = static_cast<double>(
@@ -145,7 +145,7 @@ TEST_P(GoldenTest, TenStepsFollowPyTorch) {
     tensor.master = run.at("initial").get<std::vector<float>>();
     tensor.m = tensor.v = std::vector<float>(tensor.master.size(), 0.0f);
     tensor.weight.resize(tensor.master.size());
-    ThreadPool pool(1);
+    ThreadPool pool = ThreadPool::Create(1).value();
     for (uint64_t t = 1; t <= 10; ++t) {
       tensor.SetGradient(golden.at("gradients")[t - 1].get<std::vector<float>>());
       const double lr = run.at("lr").get<double>() * static_cast<double>(t) / 10;
@@ -189,7 +189,7 @@ TEST(AdamTest, ThreadsAndSlicingDoNotShowInTheBits) {
   Tensor expected = before;
   AdamStepWith("baseline", SomeScalars(), expected.Slices(DType::kBf16));
   for (const uint32_t num_threads : {1u, 2u, 5u}) {
-    ThreadPool pool(num_threads);
+    ThreadPool pool = ThreadPool::Create(num_threads).value();
     Tensor after = before;
     AdamStep(SomeScalars(), after.Slices(DType::kBf16), pool);
     EXPECT_TRUE(after == expected) << num_threads;
@@ -201,7 +201,7 @@ TEST(AdamTest, WithoutAWeightOnlyTheMasterIsWritten) {
   const std::vector<Bf16> untouched = without.weight;
   AdamSlices slices = without.Slices(DType::kF32);
   slices.weight = nullptr;
-  ThreadPool pool(1);
+  ThreadPool pool = ThreadPool::Create(1).value();
   AdamStep(SomeScalars(), slices, pool);
   AdamStep(SomeScalars(), with.Slices(DType::kF32), pool);
   EXPECT_EQ(without.weight, untouched);
@@ -211,7 +211,7 @@ TEST(AdamTest, WithoutAWeightOnlyTheMasterIsWritten) {
 TEST(AdamTest, NotANumberInAGradientStaysInItsElement) {
   Tensor tensor = RandomTensor(50);
   tensor.gradient[17] = std::numeric_limits<float>::quiet_NaN();
-  ThreadPool pool(1);
+  ThreadPool pool = ThreadPool::Create(1).value();
   AdamStep(SomeScalars(), tensor.Slices(DType::kF32), pool);
   for (size_t i = 0; i < 50; ++i) {
     EXPECT_EQ(std::isnan(tensor.master[i]), i == 17);
@@ -236,7 +236,7 @@ TEST(SumOfSquaresTest, IsTheSumInDoubleWithTheSameBitsForAllThreadsAndInstructio
         EXPECT_EQ(SumOfSquaresWith(isa, gradient, dtype, n), baseline);
       }
       for (const uint32_t num_threads : {1u, 2u, 3u}) {
-        ThreadPool pool(num_threads);
+        ThreadPool pool = ThreadPool::Create(num_threads).value();
         EXPECT_EQ(SumOfSquares(gradient, dtype, n, pool), baseline);
       }
     }
@@ -246,14 +246,14 @@ TEST(SumOfSquaresTest, IsTheSumInDoubleWithTheSameBitsForAllThreadsAndInstructio
 // One call sums at most 256 pieces of 65536 before it starts over.
 TEST(SumOfSquaresTest, MoreThan16MillionElementsAreAllCounted) {
   const std::vector<Bf16> ones(256 * 65536 + 70'000, ToBf16(1));
-  ThreadPool pool(2);
+  ThreadPool pool = ThreadPool::Create(2).value();
   EXPECT_EQ(SumOfSquares(reinterpret_cast<const std::byte*>(ones.data()), DType::kBf16, ones.size(),
                          pool),
             static_cast<double>(ones.size()));
 }
 
 TEST(SumOfSquaresTest, AGradientThatIsNotFiniteShowsAndALargeOneDoesNotOverflow) {
-  ThreadPool pool(1);
+  ThreadPool pool = ThreadPool::Create(1).value();
   std::vector<float> gradient(1000, 3e38f);
   const auto* bytes = reinterpret_cast<const std::byte*>(gradient.data());
   EXPECT_TRUE(std::isfinite(SumOfSquares(bytes, DType::kF32, 1000, pool)));

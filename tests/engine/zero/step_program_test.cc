@@ -50,7 +50,7 @@ struct Built {
 Built Build(const Case& c) {
   Built built;
   LlamaConfig config = TinyLlama(c.tied);
-  built.kernels = MakeCpuKernels(1);
+  built.kernels = MakeCpuKernels(1).value();
   built.model = std::make_unique<LlamaModel>(
       config, c.precision, BatchShape{.micro_batch = 2, .seq_len = 32}, built.kernels.get());
   built.layout =
