@@ -26,11 +26,16 @@ Result<std::unique_ptr<RequestEngine>> CreateBackend(IoBackend backend,
   return Internal("no such I/O backend");
 }
 
+std::span<const IoBackend> Candidates(const IoEngineOptions& options) {
+  bool needs_io_uring = options.sqpoll || options.iopoll;
+  return std::span(kAllIoBackends).first(needs_io_uring ? 1 : kAllIoBackends.size());
+}
+
 // Only what the machine lacks makes it try the next: a mistake or an exhausted limit on open files
 // would not get better.
 Result<std::unique_ptr<IoEngine>> CreateBest(const IoEngineOptions& options) {
   std::string refusals;
-  for (IoBackend backend : kAllIoBackends) {
+  for (IoBackend backend : Candidates(options)) {
     Result<std::unique_ptr<RequestEngine>> engine = CreateBackend(backend, options);
     if (engine.status().code() == Code::kUnavailable) {
       refusals += (refusals.empty() ? "" : "; ") + engine.status().message();
@@ -44,7 +49,7 @@ Result<std::unique_ptr<IoEngine>> CreateBest(const IoEngineOptions& options) {
     }
     return std::unique_ptr<IoEngine>(std::move(*engine));
   }
-  return Unavailable(refusals);
+  return Unavailable(refusals + ", or set [aio] sqpoll and iopoll to false: others cannot");
 }
 
 }  // namespace

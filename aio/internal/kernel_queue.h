@@ -47,6 +47,9 @@ class KernelQueue {
   // What has been completed, as much as fits. Never blocks.
   virtual size_t Reap(std::span<KernelCompletion> completions) = 0;
 
+  // Nothing but the wake-up is in the kernel, and the thread has nothing to do.
+  virtual void OnIdle() {}
+
   // Any thread; never blocks.
   virtual void Wake() = 0;
 

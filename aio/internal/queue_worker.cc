@@ -10,6 +10,17 @@
 #include "aio/internal/engine_thread.h"
 
 namespace strata::aio {
+namespace {
+
+Status CannotBePolled(const std::string& what) {
+  return Unavailable(
+      what +
+      ": this cannot be polled for completions: set [aio] iopoll = false, or give the drive poll "
+      "queues (/sys/block/*/queue/io_poll is 1 then; for NVMe boot with nvme.poll_queues=4); "
+      "what goes through the page cache can never be polled");
+}
+
+}  // namespace
 
 Result<std::unique_ptr<QueueWorker>> QueueWorker::Create(
     uint32_t index, const IoEngineOptions& options, const QueueTiming& timing,
@@ -48,6 +59,7 @@ void QueueWorker::Run() {
     if (!stopping_ && !wake_armed_) ArmWake();
     bool idle = free_slots_.size() == slots_.size();
     if (stopping_ && idle && !wake_armed_) return;
+    if (idle && !more_) queue_->OnIdle();
     Submit(CompletionsToWaitFor());
     Reap();
   }
@@ -142,7 +154,12 @@ void QueueWorker::OnWoken(int64_t result) {
 }
 
 void QueueWorker::OnCompleted(uint32_t slot, int64_t result) {
-  if (engine_.OnResult(*slots_[slot], result) == IoPiece::Next::kRepeat) return Prepare(slot);
+  if (options_.iopoll && result == -EOPNOTSUPP) {
+    IoRequest& request = slots_[slot]->request();
+    request.Finish(CannotBePolled(slots_[slot]->What()));
+  } else if (engine_.OnResult(*slots_[slot], result) == IoPiece::Next::kRepeat) {
+    return Prepare(slot);
+  }
   slots_[slot].reset();
   free_slots_.push_back(slot);
 }

@@ -3,6 +3,7 @@
 #include <fmt/format.h>
 
 #include <algorithm>
+#include <utility>
 
 #include "aio/base/check.h"
 #include "aio/base/log.h"
@@ -15,6 +16,19 @@ constexpr uint32_t kMaxQueueDepth = 4096;
 constexpr uint32_t kMaxThreads = 256;
 
 bool IsMultiple(uint64_t value, uint64_t of) { return value % of == 0; }
+
+Status CheckIoUringKnobs(const IoEngineOptions& options) {
+  if (options.backend.value_or(IoBackend::kIoUring) == IoBackend::kIoUring) return OkStatus();
+  for (auto [knob, is_set] : {std::pair("sqpoll", options.sqpoll), {"iopoll", options.iopoll}}) {
+    if (!is_set) continue;
+    return InvalidArgument(
+        fmt::format("[aio] {0} = true with backend = \"{1}\", which cannot: set backend = "
+                    "\"io_uring\" or {0} = "
+                    "false",
+                    knob, IoBackendName(*options.backend)));
+  }
+  return OkStatus();
+}
 
 }  // namespace
 
@@ -32,7 +46,7 @@ Status CheckOptions(const IoEngineOptions& options) {
     return InvalidArgument(
         fmt::format("[aio] thread_count = {}: set 1 to {}", options.thread_count, kMaxThreads));
   }
-  return OkStatus();
+  return CheckIoUringKnobs(options);
 }
 
 RequestEngine::RequestEngine(const IoEngineOptions& options) : options_(options) {

@@ -8,6 +8,7 @@
 #include <array>
 #include <cerrno>
 #include <memory>
+#include <span>
 
 #include "aio/base/check.h"
 #include "aio/internal/wake_fd.h"
@@ -27,6 +28,17 @@ constexpr std::array<SetupChoice, 3> kSetupChoices = {{
     {IORING_SETUP_COOP_TASKRUN, "DEFER_TASKRUN"},
     {0, "DEFER_TASKRUN and COOP_TASKRUN"},
 }};
+// With a thread of the kernel that submits, it is that one which does the work of completions.
+constexpr std::array<SetupChoice, 2> kSqpollSetupChoices = {{
+    {IORING_SETUP_SQPOLL | IORING_SETUP_SINGLE_ISSUER | IORING_SETUP_R_DISABLED, ""},
+    {IORING_SETUP_SQPOLL, "SINGLE_ISSUER"},
+}};
+constexpr uint32_t kSqpollIdleMs = 50;
+
+std::span<const SetupChoice> SetupChoices(const IoEngineOptions& options) {
+  if (options.sqpoll) return kSqpollSetupChoices;
+  return kSetupChoices;
+}
 
 std::string KernelRelease() {
   utsname name;
@@ -49,29 +61,42 @@ std::string RegisteredNote(const MemoryChunks& chunks) {
 
 }  // namespace
 
-Result<std::unique_ptr<Uring>> Uring::Create(uint32_t entries, const MemoryChunks& chunks) {
+Result<std::unique_ptr<Uring>> Uring::Create(const IoEngineOptions& options) {
   std::unique_ptr<Uring> ring(new Uring);
-  STRATA_RETURN_IF_ERROR(ring->SetUp(entries));
+  STRATA_RETURN_IF_ERROR(ring->SetUp(options));
   STRATA_RETURN_IF_ERROR(ring->CheckOperations());
-  if (chunks.size_bytes() > 0) ring->Register(chunks);
+  if (!options.registered_memory.empty()) ring->Register(MemoryChunks(options.registered_memory));
   return ring;
 }
 
-Status Uring::SetUp(uint32_t entries) {
+Status Uring::SetUp(const IoEngineOptions& options) {
   int result = -EINVAL;
-  for (const SetupChoice& choice : kSetupChoices) {
+  for (const SetupChoice& choice : SetupChoices(options)) {
     io_uring_params params = {};
-    params.flags = choice.flags;
-    result = io_uring_queue_init_params(entries, &ring_, &params);
+    params.flags = choice.flags | (options.iopoll ? IORING_SETUP_IOPOLL : 0);
+    params.sq_thread_idle = kSqpollIdleMs;
+    result = io_uring_queue_init_params(options.queue_depth + 1, &ring_, &params);
     if (result == -EINVAL) continue;  // an older kernel
     if (result < 0) break;
     is_set_up_ = true;
     starts_disabled_ = (choice.flags & IORING_SETUP_R_DISABLED) != 0;
-    if (!choice.lacks.empty())
-      notes_.push_back(fmt::format("no {} (kernel {})", choice.lacks, KernelRelease()));
-    return OkStatus();
+    return TakeStock(options, params, choice.lacks);
   }
   return Refused(-result, "io_uring_setup");
+}
+
+Status Uring::TakeStock(const IoEngineOptions& options, const io_uring_params& params,
+                        std::string_view lacks) {
+  if (!lacks.empty()) notes_.push_back(fmt::format("no {} (kernel {})", lacks, KernelRelease()));
+  if (options.sqpoll && (params.features & IORING_FEAT_SQPOLL_NONFIXED) == 0)
+    return Unavailable("[aio] sqpoll = true needs Linux 5.11 or newer: set it to false");
+  if (options.sqpoll) {
+    notes_.push_back(
+        fmt::format("sqpoll: a kernel thread spins on a core until nothing was submitted for {} ms",
+                    kSqpollIdleMs));
+  }
+  if (options.iopoll) notes_.push_back("iopoll: the thread spins while anything is in flight");
+  return OkStatus();
 }
 
 Status Uring::CheckOperations() {

@@ -6,19 +6,21 @@
 #include <cstdint>
 #include <memory>
 #include <string>
+#include <string_view>
 #include <vector>
 
 #include "aio/base/status.h"
 #include "aio/internal/memory_chunks.h"
+#include "aio/io_engine.h"
 
 namespace strata::aio {
 
 // Thread-compatible; after EnableHere() it belongs to the thread that called it.
 class Uring {
  public:
-  // Room for `entries` submissions. kUnavailable when the kernel refuses io_uring as such; that it
-  // refuses to register `chunks` is only a note.
-  static Result<std::unique_ptr<Uring>> Create(uint32_t entries, const MemoryChunks& chunks);
+  // Room for queue_depth transfers and one more submission. kUnavailable when the kernel refuses
+  // io_uring as such; that it refuses to register memory is only a note.
+  static Result<std::unique_ptr<Uring>> Create(const IoEngineOptions& options);
   ~Uring();
 
   io_uring* get() { return &ring_; }
@@ -30,7 +32,9 @@ class Uring {
 
  private:
   Uring() = default;
-  Status SetUp(uint32_t entries);
+  Status SetUp(const IoEngineOptions& options);
+  Status TakeStock(const IoEngineOptions& options, const io_uring_params& params,
+                   std::string_view lacks);
   Status CheckOperations();
   void Register(const MemoryChunks& chunks);
 

@@ -8,13 +8,14 @@
 #include <tuple>
 
 #include "aio/base/check.h"
+#include "aio/internal/polled_uring_queue.h"
 
 namespace strata::aio {
 namespace {
 
 void PrepareTransfer(io_uring_sqe* entry, const IoTransfer& transfer, const MemoryChunks& chunks) {
-  auto [fd, offset, memory] = std::tuple(transfer.fd, transfer.offset_bytes, transfer.memory);
   unsigned length = static_cast<unsigned>(transfer.length_bytes);
+  auto [fd, offset, memory] = std::tuple(transfer.fd, transfer.offset_bytes, transfer.memory);
   bool is_read = transfer.direction == IoDirection::kRead;
   if (std::optional<uint32_t> chunk = chunks.IndexOf(memory)) {
     int index = static_cast<int>(*chunk);
@@ -30,12 +31,24 @@ void PrepareTransfer(io_uring_sqe* entry, const IoTransfer& transfer, const Memo
 }  // namespace
 
 Result<std::unique_ptr<KernelQueue>> UringQueue::Create(const IoEngineOptions& options) {
-  // One entry for every transfer and one for the wake-up.
-  STRATA_ASSIGN_OR_RETURN(
-      std::unique_ptr<Uring> ring,
-      Uring::Create(options.queue_depth + 1, MemoryChunks(options.registered_memory)));
+  STRATA_ASSIGN_OR_RETURN(std::unique_ptr<Uring> ring, Uring::Create(options));
   STRATA_ASSIGN_OR_RETURN(std::unique_ptr<WakeFd> wake, WakeFd::Create());
-  return std::unique_ptr<KernelQueue>(new UringQueue(std::move(ring), std::move(wake)));
+  if (options.iopoll) {
+    return std::unique_ptr<KernelQueue>(
+        new PolledUringQueue(options, std::move(ring), std::move(wake)));
+  }
+  return std::unique_ptr<KernelQueue>(new UringQueue(options, std::move(ring), std::move(wake)));
+}
+
+UringQueue::UringQueue(const IoEngineOptions& options, std::unique_ptr<Uring> ring,
+                       std::unique_ptr<WakeFd> wake)
+    : is_sqpoll_(options.sqpoll),
+      ring_(std::move(ring)),
+      wake_(std::move(wake)),
+      notes_(ring_->notes()) {
+  if (!options.registered_files) return;
+  files_ = RegisteredFiles::Create(*ring_->get());
+  if (!files_) notes_.push_back("no registered files (needs Linux 5.19)");
 }
 
 io_uring_sqe* UringQueue::NextEntry() {
@@ -47,7 +60,19 @@ io_uring_sqe* UringQueue::NextEntry() {
 void UringQueue::Prepare(const IoTransfer& transfer, uint64_t tag) {
   io_uring_sqe* entry = NextEntry();
   PrepareTransfer(entry, transfer, ring_->registered());
+  if (files_) UseRegisteredFile(entry, transfer);
   io_uring_sqe_set_data64(entry, tag);
+}
+
+void UringQueue::UseRegisteredFile(io_uring_sqe* entry, const IoTransfer& transfer) {
+  std::optional<int> index = files_->IndexOf(*transfer.file, transfer.fd);
+  if (!index) return;
+  entry->fd = *index;
+  entry->flags |= IOSQE_FIXED_FILE;
+}
+
+void UringQueue::OnIdle() {
+  if (files_) files_->LetGo();
 }
 
 void UringQueue::PrepareWake() {
@@ -56,14 +81,18 @@ void UringQueue::PrepareWake() {
   io_uring_sqe_set_data64(entry, kWakeTag);
 }
 
-// The kernel does not wait when it took less than there was.
+// The kernel does not wait when it took less than there was. With sqpoll the completions may be
+// here without any system call.
 int UringQueue::SubmitAndWait(uint32_t wait_for) {
+  if (is_sqpoll_ && io_uring_cq_ready(ring_->get()) >= wait_for) wait_for = 0;
   return std::min(io_uring_submit_and_wait(ring_->get(), wait_for), 0);
 }
 
-// The kernel looks at the tail only inside the system call, which this thread makes.
+// The kernel looks at the tail only inside the system call, which this thread makes; with sqpoll at
+// any time, but then it takes everything in the end.
 std::vector<uint64_t> UringQueue::TakeBack() {
   std::vector<uint64_t> tags;
+  if (is_sqpoll_) return tags;
   io_uring_sq& submissions = ring_->get()->sq;
   unsigned head = *submissions.khead;
   for (unsigned at = head; at != submissions.sqe_tail; ++at)

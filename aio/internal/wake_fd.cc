@@ -1,5 +1,6 @@
 #include "aio/internal/wake_fd.h"
 
+#include <poll.h>
 #include <sys/eventfd.h>
 #include <unistd.h>
 
@@ -29,6 +30,13 @@ void WakeFd::Signal() {
   uint64_t one = 1;
   ssize_t written = RetryOnEintr([&] { return write(fd_, &one, sizeof(one)); });
   STRATA_CHECK(written == sizeof(one));
+}
+
+bool WakeFd::IsSignalled() const {
+  pollfd readable = {.fd = fd_, .events = POLLIN, .revents = 0};
+  int count = RetryOnEintr([&] { return poll(&readable, 1, 0); });
+  STRATA_CHECK(count >= 0);
+  return count == 1;
 }
 
 void WakeFd::Clear() {

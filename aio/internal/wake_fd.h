@@ -17,7 +17,8 @@ class WakeFd {
 
   int fd() const { return fd_; }
   void Signal();  // any thread
-  void Clear();   // takes what was signalled; waits for a signal when there was none
+  bool IsSignalled() const;
+  void Clear();  // takes what was signalled; waits for a signal when there was none
 
  private:
   explicit WakeFd(int fd) : fd_(fd) {}

@@ -104,6 +104,9 @@ struct AioConfig {
   uint32_t thread_count = aio::IoEngineOptions{}.thread_count;
   bool single_submit = aio::IoEngineOptions{}.single_submit;
   bool overlap_events = aio::IoEngineOptions{}.overlap_events;
+  bool sqpoll = aio::IoEngineOptions{}.sqpoll;
+  bool iopoll = aio::IoEngineOptions{}.iopoll;
+  bool registered_files = aio::IoEngineOptions{}.registered_files;
   tiering::Verify verify = tiering::Verify::kAlways;
 
   friend bool operator==(const AioConfig&, const AioConfig&) = default;

@@ -130,6 +130,9 @@ aio::IoEngineOptions IoEngineOptionsOf(const RunConfig& config, std::span<std::b
           .thread_count = aio.thread_count,
           .single_submit = aio.single_submit,
           .overlap_events = aio.overlap_events,
+          .sqpoll = aio.sqpoll,
+          .iopoll = aio.iopoll,
+          .registered_files = aio.registered_files,
           .registered_memory = memory};
 }
 

@@ -83,6 +83,13 @@ TEST_F(BackendChoiceTest, WithoutBothItIsPosixAndOneLineSaysWhy) {
   ExpectItWorks();
 }
 
+TEST_F(BackendChoiceTest, WhatOnlyIoUringCanIsNotReplaced) {
+  STRATA_REFUSE_OR_SKIP({__NR_io_uring_setup}, EPERM, {.sqpoll = true});
+  EXPECT_EQ(engine_.status().code(), Code::kUnavailable);
+  EXPECT_THAT(engine_.status().message(), HasSubstr("set [aio] sqpoll and iopoll to false"));
+  EXPECT_EQ(LogLines(), 0) << log_;
+}
+
 TEST_F(BackendChoiceTest, ABackendAskedForByNameIsNotReplaced) {
   int before = NumOpenDescriptors();
   for (IoBackend backend : {IoBackend::kIoUring, IoBackend::kLibaio}) {

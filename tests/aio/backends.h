@@ -12,7 +12,7 @@
 
 namespace strata::aio {
 
-inline auto EachBackend() { return testing::Values(IoBackend::kIoUring, IoBackend::kPosix); }
+inline auto EachBackend() { return testing::ValuesIn(kAllIoBackends); }
 
 inline std::string NameOfBackend(const testing::TestParamInfo<IoBackend>& info) {
   return std::string(IoBackendName(info.param));

@@ -338,6 +338,19 @@ TEST_P(IoEngineTest, KnobsOutOfRangeAreRefusedByName) {
   EXPECT_THAT(IoEngine::Create(options).status().message(), HasSubstr("thread_count = 1000"));
 }
 
+TEST(IoBackendTest, WhatOnlyIoUringCanIsRefusedToOthers) {
+  for (IoBackend backend : {IoBackend::kLibaio, IoBackend::kPosix}) {
+    Status status = IoEngine::Create({.backend = backend, .sqpoll = true}).status();
+    EXPECT_EQ(status.code(), Code::kInvalidArgument);
+    EXPECT_EQ(status.message(),
+              "[aio] sqpoll = true with backend = \"" + std::string(IoBackendName(backend)) +
+                  "\", which cannot: set backend = \"io_uring\" or sqpoll = false");
+    status = IoEngine::Create({.backend = backend, .iopoll = true}).status();
+    EXPECT_THAT(status.message(), HasSubstr("[aio] iopoll = true with backend"));
+    EXPECT_TRUE(IoEngine::Create({.backend = backend, .registered_files = true}).ok());
+  }
+}
+
 TEST(IoBackendTest, NamesAreParsedAndOthersAnsweredWithTheChoices) {
   for (IoBackend backend : kAllIoBackends)
     EXPECT_EQ(OrDie(ParseIoBackend(IoBackendName(backend))), backend);

@@ -185,6 +185,9 @@ void VisitAio(FieldVisitor& v, AioConfig& aio) {
   v.Integer("thread_count", aio.thread_count, {1, 64});
   v.Flag("single_submit", aio.single_submit);
   v.Flag("overlap_events", aio.overlap_events);
+  v.Flag("sqpoll", aio.sqpoll);
+  v.Flag("iopoll", aio.iopoll);
+  v.Flag("registered_files", aio.registered_files);
   v.Choice("verify", aio.verify, kVerify);
 }
 
