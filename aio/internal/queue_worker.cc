@@ -58,7 +58,11 @@ void QueueWorker::Run() {
     Fill();
     if (!stopping_ && !wake_armed_) ArmWake();
     bool idle = free_slots_.size() == slots_.size();
-    if (stopping_ && idle && !wake_armed_) return;
+    if (stopping_ && idle) {
+      if (!wake_armed_) return;
+      // The engine's last signal may have been taken together with an earlier one.
+      queue_->Wake();
+    }
     if (idle && !more_) queue_->OnIdle();
     Submit(CompletionsToWaitFor());
     Reap();

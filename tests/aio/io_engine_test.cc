@@ -318,6 +318,18 @@ TEST_P(IoEngineTest, AHundredThousandRequestsLeaveNothingBehind) {
   EXPECT_LT(ResidentBytes(), resident_bytes + int64_t{4_MiB});
 }
 
+// More than fits into the kernel at once, and a thread that is perhaps just being woken.
+TEST_P(IoEngineTest, AnEngineThatClosesFinishesWhatWasStarted) {
+  File file = NewFile(4_MiB);
+  for (int i = 0; i < 30; ++i) {
+    Use(Options());
+    IoTicket ticket = engine_->StartRead(file, 0, At(0, 4_MiB));
+    engine_.reset();
+    EXPECT_TRUE(ticket.ready());
+    EXPECT_EQ(ticket.Wait().ToString(), "ok");
+  }
+}
+
 TEST_P(IoEngineTest, EnginesGiveTheirDescriptorsBack) {
   engine_.reset();
   int before = NumOpenDescriptors();
