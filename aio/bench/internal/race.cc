@@ -4,19 +4,18 @@
 
 #include <algorithm>
 #include <cmath>
-#include <set>
+
+#include "aio/bench/internal/selection.h"
 
 namespace strata::aio::bench_internal {
 namespace {
 
 using Seconds = Race::Seconds;
 
-// Chosen with simulated disks: plateaus and peaks, bursts, lucky runs and stalls.
-constexpr double kCoarseShare = 0.3;  // of the passes
-constexpr size_t kRoundsAhead = 7;    // a pool is so small that it could be measured so often more
-constexpr size_t kSmallestPool = 3;   // the leader and two who contest it
-constexpr size_t kLeaders = 3;        // those whose neighbours come in
-constexpr size_t kLeastPasses = 24;   // with fewer the search is a lottery,
+// Chosen with simulated disks, as those of selection.cc.
+constexpr double kCoarseShare = 0.3;     // of the passes
+constexpr double kShareOfTheEnd = 0.3;   // of the budget, for the winner and those who contest it
+constexpr size_t kLeastPasses = 24;      // with fewer the search is a lottery,
 constexpr size_t kLeastRoundsOfFew = 4;  // unless there is little to choose from
 
 // Some 100 passes or, where time allows, three of every candidate. A tenth of a second shows little
@@ -29,12 +28,6 @@ Seconds SampleFor(const TuneOptions& options) {
   double sample =
       of_100_passes < 0.2 ? of_100_passes : std::max(0.2, std::min(of_100_passes, of_three_each));
   return Seconds(std::clamp(sample, 0.1, 1.0));
-}
-
-void AddUpTo(size_t size, const std::vector<size_t>& from, std::vector<size_t>& pool) {
-  for (size_t i : from)
-    if (pool.size() < size && std::find(pool.begin(), pool.end(), i) == pool.end())
-      pool.push_back(i);
 }
 
 }  // namespace
@@ -145,8 +138,7 @@ Result<std::vector<TuneSample>> Race::MeasurePass(size_t candidate) {
       sample = Internal("not a byte arrived in the time of a measurement");
     if (!sample.ok()) {
       is_cancelled_ = sample.status().code() == Code::kCancelled;
-      if (!is_cancelled_)
-        runs_[candidate].failed = sample.status().With(TrafficName(options_.traffics[t]));
+      if (!is_cancelled_) runs_[candidate].failed = sample.status();
       return sample.status();
     }
     samples[t] = *sample;
@@ -175,76 +167,24 @@ void Race::MeasureRound(std::vector<size_t> pool) {
   }
 }
 
-std::vector<size_t> Race::BySpeed() const {
-  std::vector<size_t> standing;
-  for (size_t i = 0; i < runs_.size(); ++i)
-    if (IsStanding(i)) standing.push_back(i);
-  std::stable_sort(standing.begin(), standing.end(), [&](size_t a, size_t b) {
-    return board_.score(a)->median > board_.score(b)->median;
-  });
-  return standing;
-}
-
-std::vector<size_t> Race::Untried() const {
-  std::vector<size_t> untried;
-  for (size_t i = 0; i < runs_.size(); ++i)
-    if (!runs_[i].failed) untried.push_back(i);
-  return untried;
+std::vector<bool> Race::Failed() const {
+  std::vector<bool> has_failed;
+  for (const Run& run : runs_) has_failed.push_back(run.failed.has_value());
+  return has_failed;
 }
 
 std::optional<double> Race::SureOfBest() const {
-  std::optional<double> sure;
-  for (size_t i = 0; i < runs_.size(); ++i) {
-    if (!IsStanding(i) || board_.score(i)->num_samples < kSamplesOfAWinner) continue;
-    sure = std::max(sure.value_or(board_.score(i)->low()), board_.score(i)->low());
-  }
-  return sure;
-}
-
-// Neighbours of the leaders that nobody knows, and those of the first that had a single run: it may
-// have been an unlucky one.
-std::vector<size_t> Race::Newcomers(const std::vector<size_t>& by_speed) const {
-  std::vector<size_t> unknown, known_once;
-  std::set<size_t> seen;
-  for (size_t rank = 0; rank < std::min(kLeaders, by_speed.size()); ++rank)
-    for (size_t i : lattice_.NeighboursOf(by_speed[rank])) {
-      if (runs_[i].failed || !seen.insert(i).second) continue;
-      if (!board_.score(i)) {
-        unknown.push_back(i);
-      } else if (rank == 0 && board_.score(i)->num_samples == 1) {
-        known_once.push_back(i);
-      }
-    }
-  unknown.insert(unknown.end(), known_once.begin(), known_once.end());
-  return unknown;
-}
-
-// Those that may yet turn out the best, the most hopeful first.
-std::vector<size_t> Race::InReach(const std::vector<size_t>& by_speed) const {
-  std::optional<double> sure = SureOfBest();
-  std::vector<size_t> in_reach;
-  for (size_t i : by_speed)
-    if (!sure || board_.score(i)->high() >= *sure) in_reach.push_back(i);
-  std::stable_sort(in_reach.begin(), in_reach.end(), [&](size_t a, size_t b) {
-    return board_.score(a)->high() > board_.score(b)->high();
-  });
-  return in_reach;
+  std::vector<bool> has_failed = Failed();
+  return Selection(options_.candidates, lattice_, board_, has_failed).SureOfBest();
 }
 
 std::vector<size_t> Race::NextPool() {
   board_.Update();
-  std::vector<size_t> by_speed = BySpeed();
-  if (by_speed.empty()) return Untried();  // what was tried failed
-  leader_ = by_speed[0];
-  size_t left = PassesLeft();
-  size_t room = std::min(left, std::max(kSmallestPool, left / kRoundsAhead));
-  std::vector<size_t> pool;
-  AddUpTo((room + 1) / 2, by_speed, pool);
-  // Who comes in now must still be measured often enough to win.
-  if (left > (kSamplesOfAWinner + 1) * kSmallestPool) AddUpTo(room, Newcomers(by_speed), pool);
-  AddUpTo(room, InReach(by_speed), pool);
-  AddUpTo(std::min(room, kSmallestPool), by_speed, pool);
-  return pool;
+  std::vector<bool> has_failed = Failed();
+  Selection selection(options_.candidates, lattice_, board_, has_failed);
+  if (!selection.by_speed().empty()) leader_ = selection.by_speed()[0];
+  bool is_end = used() > (1 - kShareOfTheEnd) * options_.budget;
+  return selection.NextPool(PassesLeft(), is_end);
 }
 
 }  // namespace strata::aio::bench_internal

@@ -13,9 +13,6 @@
 
 namespace strata::aio::bench_internal {
 
-// With so many samples one lucky run does not carry a candidate's median.
-inline constexpr size_t kSamplesOfAWinner = 3;
-
 // What happened to one candidate.
 struct Run {
   uint32_t last_round = 0;       // 0: never measured
@@ -56,10 +53,7 @@ class Race {
   void Report(size_t candidate, size_t traffic) const;
 
   std::vector<size_t> NextPool();
-  std::vector<size_t> BySpeed() const;
-  std::vector<size_t> Untried() const;
-  std::vector<size_t> Newcomers(const std::vector<size_t>& by_speed) const;
-  std::vector<size_t> InReach(const std::vector<size_t>& by_speed) const;
+  std::vector<bool> Failed() const;
 
   Status CheckBudget() const;
   Status FirstFailure() const;

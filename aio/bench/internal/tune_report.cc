@@ -5,12 +5,14 @@
 #include <algorithm>
 #include <cmath>
 
+#include "aio/bench/internal/choice.h"
+#include "aio/bench/internal/selection.h"
+
 namespace strata::aio::bench_internal {
 namespace {
 
-constexpr double kIndistinguishable = 0.01;
-constexpr double kSurelyWithin = 0.03;
-constexpr double kSameCpu = 0.1;  // CPU time is noisy, too: closer than this is no difference
+// A cheaper setting than the fastest wins when it is so sure not to be slower by more than this.
+constexpr double kSurelyWithin = 0.05;
 
 class ReportWriter {
  public:
@@ -59,56 +61,16 @@ class ReportWriter {
     size_t most = 0;
     std::vector<size_t> trusted;
     for (size_t i = 0; i < options_.candidates.size(); ++i)
-      if (IsStanding(i)) most = std::max(most, board_.score(i)->num_samples);
+      if (race_.IsStanding(i)) most = std::max(most, board_.score(i)->num_samples);
     for (size_t i = 0; i < options_.candidates.size(); ++i)
-      if (IsStanding(i) && board_.score(i)->num_samples >= std::min(most, kSamplesOfAWinner))
+      if (race_.IsStanding(i) && board_.score(i)->num_samples >= std::min(most, kSamplesOfAWinner))
         trusted.push_back(i);
     return trusted;
   }
 
-  bool IsStanding(size_t i) const { return !race_.runs()[i].failed && board_.score(i); }
-
   void ChooseWinner() {
-    std::vector<size_t> trusted = Trusted();
-    if (!trusted.empty()) {
-      // The one that is surely fast, not the one that may be faster.
-      size_t best = *std::max_element(trusted.begin(), trusted.end(), [&](size_t a, size_t b) {
-        return SureSpeed(a) < SureSpeed(b);
-      });
-      report_.winner = Cheapest(AsFastAs(best, trusted));
-    }
+    report_.winner = Choice(board_, options_.candidates).Cheapest(Trusted(), kSurelyWithin);
     for (size_t i = 0; i < report_.candidates.size(); ++i) Judge(i);
-  }
-
-  double SureSpeed(size_t i) const {
-    const Estimate& score = *board_.score(i);
-    return std::isfinite(score.half_width) ? score.low() : score.median;
-  }
-
-  // That look as fast, and are not much slower even at the low end of their intervals. Without the
-  // second half the cheapest of many noisy ones would win, which is often one that had luck.
-  std::vector<size_t> AsFastAs(size_t best, const std::vector<size_t>& among) const {
-    double median = board_.score(best)->median;
-    std::vector<size_t> equals = {best};
-    for (size_t i : among)
-      if (i != best && board_.score(i)->median >= median + std::log1p(-kIndistinguishable) &&
-          board_.score(i)->low() >= median + std::log1p(-kSurelyWithin))
-        equals.push_back(i);
-    return equals;
-  }
-
-  // Least CPU, then least memory, then fewest threads.
-  size_t Cheapest(std::vector<size_t> equals) const {
-    auto keep = [&](auto cost, double tolerance) {
-      double least = cost(*std::min_element(equals.begin(), equals.end(),
-                                            [&](size_t a, size_t b) { return cost(a) < cost(b); }));
-      std::erase_if(equals, [&](size_t i) { return cost(i) > least * (1 + tolerance); });
-    };
-    const auto& candidates = report_.candidates;
-    keep([&](size_t i) { return candidates[i].cpu_s_per_byte; }, kSameCpu);
-    keep([&](size_t i) { return double(candidates[i].setting.in_flight_bytes()); }, 0);
-    keep([&](size_t i) { return double(candidates[i].setting.thread_count); }, 0);
-    return equals[0];
   }
 
   void Judge(size_t i) {

