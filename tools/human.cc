@@ -2,9 +2,12 @@
 
 #include <fmt/format.h>
 
+#include <algorithm>
+#include <charconv>
 #include <cmath>
 #include <cstdint>
 #include <string_view>
+#include <utility>
 
 namespace strata::tools {
 namespace {
@@ -36,6 +39,21 @@ std::string FormatDuration(std::chrono::duration<double> duration) {
   if (std::round(seconds / 60) < 1440)
     return TwoUnits(static_cast<uint64_t>(std::round(seconds / 60)), 60, "h", "min");
   return TwoUnits(static_cast<uint64_t>(std::round(seconds / 3600)), 24, "d", "h");
+}
+
+Result<std::chrono::duration<double>> ParseDuration(std::string_view text) {
+  constexpr double kLongest_s = 1e9;
+  size_t digits = std::min(text.find_first_not_of("0123456789."), text.size());
+  double number = 0;
+  auto [end, error] = std::from_chars(text.data(), text.data() + digits, number);
+  bool is_number = error == std::errc() && end == text.data() + digits && text[0] != '.' &&
+                   text[digits - 1] != '.';
+  for (auto [unit, seconds] :
+       {std::pair<std::string_view, double>("ms", 1e-3), {"s", 1}, {"min", 60}, {"h", 3600}})
+    if (is_number && text.substr(digits) == unit && number > 0 && number * seconds < kLongest_s)
+      return std::chrono::duration<double>(number * seconds);
+  return InvalidArgument(
+      fmt::format("not a duration: \"{}\" (write 60s, 2min, 1.5h or 200ms)", text));
 }
 
 std::string FormatCount(double count) {

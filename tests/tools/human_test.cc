@@ -40,6 +40,27 @@ TEST(FormatDurationTest, WhatIsNoDurationIsAQuestionMark) {
   EXPECT_EQ(Seconds(INFINITY), "?");
 }
 
+TEST(ParseDurationTest, TakesANumberAndAUnit) {
+  auto parsed = [](std::string_view text) {
+    auto duration = ParseDuration(text);
+    return duration.ok() ? duration->count() : -1;
+  };
+  EXPECT_DOUBLE_EQ(parsed("60s"), 60);
+  EXPECT_DOUBLE_EQ(parsed("2min"), 120);
+  EXPECT_DOUBLE_EQ(parsed("1.5h"), 5400);
+  EXPECT_DOUBLE_EQ(parsed("200ms"), 0.2);
+}
+
+TEST(ParseDurationTest, DoesNotGuess) {
+  for (const char* text : {"", "60", "s", "1m", "60 s", " 60s", "60S", "-1s", "0s", "1e3s", "1.s",
+                           ".5s", "1.2.3s", "nans", "1s2", "9999999999999h", "0x1s", "+1s"}) {
+    auto duration = ParseDuration(text);
+    EXPECT_FALSE(duration.ok()) << text;
+  }
+  EXPECT_EQ(ParseDuration("1m").status().message(),
+            "not a duration: \"1m\" (write 60s, 2min, 1.5h or 200ms)");
+}
+
 TEST(FormatCountTest, HasThreeDigitsAndASuffix) {
   EXPECT_EQ(FormatCount(0), "0");
   EXPECT_EQ(FormatCount(0.25), "0.25");
