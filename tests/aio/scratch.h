@@ -7,7 +7,6 @@
 #include <algorithm>
 #include <cstddef>
 #include <cstdint>
-#include <cstdio>
 #include <cstdlib>
 #include <cstring>
 #include <filesystem>
@@ -15,19 +14,11 @@
 #include <span>
 #include <string>
 #include <string_view>
-#include <utility>
 
 #include "aio/base/status.h"
+#include "tests/or_die.h"
 
 namespace strata {
-
-// The value, or the end of the program with the reason on stderr.
-template <typename T>
-T OrDie(Result<T> result) {
-  if (!result.ok()) std::fprintf(stderr, "%s\n", result.status().ToString().c_str());
-  STRATA_CHECK(result.ok());
-  return std::move(result).value();
-}
 
 // A directory of its own below the tests' temporary directory, gone at the end.
 class ScratchDirectory {

@@ -3,17 +3,12 @@
 #include <algorithm>
 
 #include "aio/base/units.h"
+#include "tests/or_die.h"
 
 namespace strata::prefetch {
 namespace {
 
 using tiering::StoreBlock;
-
-template <typename T>
-T OrDie(Result<T> result) {
-  STRATA_CHECK(result.ok());
-  return std::move(result).value();
-}
 
 std::unique_ptr<tiering::Arena> MakeArena(const char* purpose, uint64_t bytes) {
   return std::make_unique<tiering::Arena>(OrDie(tiering::Arena::Create(purpose, bytes)));

@@ -13,16 +13,11 @@
 #include "aio/base/units.h"
 #include "aio/io_buffer.h"
 #include "tests/fakes/fault_engine.h"
+#include "tests/or_die.h"
 #include "tests/tiering/temp_dir.h"
 #include "tiering/block_store.h"
 
 namespace strata::tiering {
-
-template <typename T>
-T OrDie(Result<T> result) {
-  if (!result.ok()) ADD_FAILURE() << result.status().ToString();
-  return std::move(result).value();
-}
 
 inline BlockDescription Durable(const std::string& name, uint64_t size_bytes) {
   return {.name = name, .size_bytes = size_bytes};

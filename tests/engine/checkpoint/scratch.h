@@ -13,6 +13,7 @@
 #include <string>
 
 #include "aio/base/status.h"
+#include "tests/or_die.h"
 
 namespace strata::engine {
 
@@ -47,12 +48,6 @@ inline std::string SafetensorsBytes(const std::string& header, const std::string
 template <typename T>
 std::string BytesOf(std::span<const T> values) {
   return {reinterpret_cast<const char*>(values.data()), values.size_bytes()};
-}
-
-template <typename T>
-T OrDie(Result<T> result) {
-  if (!result.ok()) ADD_FAILURE() << result.status().ToString();
-  return std::move(result).value();
 }
 
 }  // namespace strata::engine

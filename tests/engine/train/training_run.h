@@ -6,21 +6,14 @@
 #include <cstdint>
 #include <functional>
 #include <string>
-#include <utility>
 #include <vector>
 
 #include "aio/base/status.h"
 #include "engine/config/run_config.h"
 #include "engine/train/session.h"
+#include "tests/or_die.h"
 
 namespace strata::engine {
-
-// The value; where there is none the test fails with the reason, and ends.
-template <typename T>
-T OrDie(Result<T> result) {
-  if (!result.ok()) ADD_FAILURE() << result.status().ToString();
-  return std::move(result).value();
-}
 
 // A directory below the test's temporary one that is gone when this is. Not on tmpfs where that can
 // be helped.
