@@ -13,9 +13,9 @@ namespace {
 
 const std::string kConfigs = STRATA_SOURCE_DIR "/configs";
 
-// Planning is the work of one thread and takes minutes under sanitizers, which see as much in models
-// of a few layers.
-#if defined(__SANITIZE_ADDRESS__) || defined(__SANITIZE_THREAD__)
+// Planning is the work of one thread and takes minutes under sanitizers and unoptimised. Those
+// builds see as much in models of a few layers.
+#if defined(__SANITIZE_ADDRESS__) || defined(__SANITIZE_THREAD__) || !defined(__OPTIMIZE__)
 const std::vector<std::string> kDepth = {"model.num_hidden_layers=8"};
 #else
 const std::vector<std::string> kDepth = {};
