@@ -77,7 +77,11 @@ void QueueWorker::Fill() {
   more_ = portion.more;
   stopping_ = portion.stopping;
   for (IoPiece& piece : portion.pieces) {
-    if (engine_.Admit(piece)) Start(std::move(piece));
+    if (engine_.Admit(piece)) {
+      Start(std::move(piece));
+    } else {
+      more_ = true;  // there was room for others instead: the feed takes this queue for full
+    }
   }
 }
 

@@ -489,6 +489,38 @@ TEST_P(IoEngineTest, PastItsDeadlineARequestIsNotStarted) {
   EXPECT_EQ(engine_->counters().pieces, before);
 }
 
+// As many as fill the queue: none of them goes to the kernel, so no completion makes room.
+TEST_P(IoEngineTest, RequestsPastTheirDeadlineDoNotKeepOthersWaiting) {
+  File file = NewFile(1_MiB);
+  for (bool overlap_events : {false, true}) {
+    IoEngineOptions options = Options();
+    options.queue_depth = 1;
+    options.overlap_events = overlap_events;
+    Use(options);
+    for (int i = 0; i < 3; ++i) {
+      auto now = std::chrono::steady_clock::now();
+      IoTicket late = engine_->StartRead(file, 0, At(0, 4_KiB), {.deadline = now});
+      EXPECT_EQ(late.Wait().code(), Code::kDeadlineExceeded);
+      EXPECT_EQ(Read(file, 0, At(0, 128_KiB)).ToString(), "ok");
+    }
+  }
+}
+
+TEST_P(IoEngineTest, AnEngineEndsWhateverItHasInFlight) {
+  File file = NewFile(1_MiB);
+  for (int i = 0; i < 40; ++i) {
+    IoEngineOptions options = Options();
+    options.queue_depth = 1 + i % 3;
+    options.overlap_events = i % 2 == 0;
+    Use(options);
+    std::atomic<int> num_done = 0;
+    IoTicket ticket = engine_->StartWrite(file, 0, At(0, 1_MiB), {.done = [&] { ++num_done; }});
+    engine_.reset();
+    EXPECT_EQ(num_done, 1);
+    EXPECT_EQ(ticket.Wait().ToString(), "ok");
+  }
+}
+
 TEST_P(IoEngineTest, LatenciesAreCountedPieceByPiece) {
   File file = NewFile(1_MiB);
   ASSERT_TRUE(Write(file, 0, At(0, 1_MiB)).ok());
