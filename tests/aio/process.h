@@ -2,15 +2,21 @@
 #pragma once
 
 #include <fcntl.h>
+#include <malloc.h>
 #include <sys/resource.h>
 #include <unistd.h>
 
+#include <cstddef>
 #include <cstdint>
 #include <filesystem>
 #include <fstream>
 #include <iterator>
 
 #include "aio/base/check.h"
+
+#if defined(__SANITIZE_ADDRESS__) || defined(__SANITIZE_THREAD__)
+extern "C" size_t __sanitizer_get_current_allocated_bytes();  // gcc brings no header for it
+#endif
 
 namespace strata {
 
@@ -39,6 +45,15 @@ class DescriptorLimit {
 
   rlimit before_ = {};
 };
+
+// What is allocated on the heap; a sanitizer has one of its own.
+inline int64_t HeapBytes() {
+#if defined(__SANITIZE_ADDRESS__) || defined(__SANITIZE_THREAD__)
+  return static_cast<int64_t>(__sanitizer_get_current_allocated_bytes());
+#else
+  return static_cast<int64_t>(mallinfo2().uordblks);
+#endif
+}
 
 inline int64_t ResidentBytes() {
   int64_t total_pages = 0, resident_pages = 0;

@@ -64,12 +64,6 @@ int64_t WriteFlipped(const IoTransfer& transfer, uint64_t random) {
   return aio::TransferBySystemCall(flipped);
 }
 
-IoTransfer Shortened(const IoTransfer& transfer, uint64_t random) {
-  uint64_t sector_bytes = SectorBytes(transfer);
-  uint64_t num_inside = CeilDiv(transfer.length_bytes, sector_bytes) - 1;
-  return PartOf(transfer, 0, (1 + random % num_inside) * sector_bytes);
-}
-
 FaultPlace PlaceOf(const aio::ReadRange& range) {
   return {IoDirection::kRead, range.file->path(), range.offset_bytes, range.into.size()};
 }
@@ -88,8 +82,10 @@ std::vector<FaultPlace> PlacesOf(std::span<const Range> ranges) {
 }  // namespace
 
 FaultEngine::FaultEngine(std::unique_ptr<aio::IoEngine> real, const FaultOptions& options)
-    : plan_(options.seed), delay_(options.delay), real_(std::move(real)) {
-  plan_.SetChances(options.chances);
+    : plan_(std::make_shared<FaultPlan>(options.seed)),
+      delay_(options.delay),
+      real_(std::move(real)) {
+  plan_->SetChances(options.chances);
   auto front =
       aio::PosixEngine::Create({.backend = aio::IoBackend::kPosix,
                                 .block_size_bytes = options.block_size_bytes,
@@ -100,27 +96,27 @@ FaultEngine::FaultEngine(std::unique_ptr<aio::IoEngine> real, const FaultOptions
 }
 
 void FaultEngine::SpoilRead(const Fault& fault, uint64_t nth) {
-  plan_.SpoilRequest(IoDirection::kRead, fault, nth);
+  plan_->SpoilRequest(IoDirection::kRead, fault, nth);
 }
 
 void FaultEngine::SpoilWrite(const Fault& fault, uint64_t nth) {
-  plan_.SpoilRequest(IoDirection::kWrite, fault, nth);
+  plan_->SpoilRequest(IoDirection::kWrite, fault, nth);
 }
 
 aio::IoTicket FaultEngine::StartReads(std::span<const aio::ReadRange> ranges,
                                       aio::RequestOptions options) {
-  plan_.OnRequest(PlacesOf(ranges));
+  plan_->OnRequest(PlacesOf(ranges));
   return front_->StartReads(ranges, std::move(options));
 }
 
 aio::IoTicket FaultEngine::StartWrites(std::span<const aio::WriteRange> ranges,
                                        aio::RequestOptions options) {
-  plan_.OnRequest(PlacesOf(ranges));
+  plan_->OnRequest(PlacesOf(ranges));
   return front_->StartWrites(ranges, std::move(options));
 }
 
 int64_t FaultEngine::Transfer(const IoTransfer& transfer) {
-  std::optional<FaultPlan::Decision> decision = plan_.Decide(transfer);
+  std::optional<FaultPlan::Decision> decision = plan_->Decide(transfer);
   int64_t result = decision ? Spoil(transfer, *decision) : Move(transfer);
   CountMoved();
   return result;

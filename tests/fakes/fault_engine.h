@@ -36,9 +36,11 @@ class FaultEngine final : public aio::IoEngine {
   // The `nth` request of its kind from now, 1 being the next: the transfer of its first byte.
   void SpoilRead(const Fault& fault, uint64_t nth);
   void SpoilWrite(const Fault& fault, uint64_t nth);
-  FaultPlan& plan() { return plan_; }
+  FaultPlan& plan() { return *plan_; }
+  // Shared with who destroys the engine with requests in flight and then asks what they met.
+  std::shared_ptr<const FaultPlan> shared_plan() const { return plan_; }
 
-  uint64_t num_writes() const { return plan_.num_requests(aio::IoDirection::kWrite); }
+  uint64_t num_writes() const { return plan_->num_requests(aio::IoDirection::kWrite); }
 
   aio::IoTicket StartReads(std::span<const aio::ReadRange> ranges,
                            aio::RequestOptions options) override;
@@ -59,7 +61,7 @@ class FaultEngine final : public aio::IoEngine {
   void LetOthersGoFirst();
   void CountMoved();
 
-  FaultPlan plan_;
+  const std::shared_ptr<FaultPlan> plan_;
   const std::chrono::microseconds delay_;
   std::mutex mutex_;
   std::condition_variable moved_one_;

@@ -3,6 +3,7 @@
 #include <algorithm>
 
 #include "aio/base/check.h"
+#include "aio/base/units.h"
 
 namespace strata::fakes {
 namespace {
@@ -25,6 +26,10 @@ bool Overlap(const FaultPlace& place, const aio::IoTransfer& transfer) {
          transfer.offset_bytes < place.offset_bytes + place.length_bytes;
 }
 
+FaultPlace PlaceOf(const aio::IoTransfer& transfer) {
+  return {transfer.direction, transfer.file->path(), transfer.offset_bytes, transfer.length_bytes};
+}
+
 bool CanMeet(const Fault& fault, const aio::IoTransfer& transfer) {
   return fault.kind != FaultKind::kShort || transfer.length_bytes > SectorBytes(transfer);
 }
@@ -36,6 +41,14 @@ uint64_t MixBits(uint64_t value) {
   value = (value ^ (value >> 30)) * 0xbf58476d1ce4e5b9u;
   value = (value ^ (value >> 27)) * 0x94d049bb133111ebu;
   return value ^ (value >> 31);
+}
+
+aio::IoTransfer Shortened(const aio::IoTransfer& transfer, uint64_t random) {
+  uint64_t sector_bytes = SectorBytes(transfer);
+  uint64_t num_sectors = CeilDiv(transfer.length_bytes, sector_bytes);
+  aio::IoTransfer part = transfer;
+  part.length_bytes = (1 + random % (num_sectors - 1)) * sector_bytes;
+  return part;
 }
 
 uint64_t SectorBytes(const aio::IoTransfer& transfer) {
@@ -104,11 +117,15 @@ std::optional<FaultPlan::Decision> FaultPlan::Decide(const aio::IoTransfer& tran
 
 uint64_t FaultPlan::RandomOf(const aio::IoTransfer& transfer) {
   Visits& visits = visits_[{transfer.direction, transfer.file->path()}];
-  auto visit = std::find_if(visits.rbegin(), visits.rend(), [&](const Visit& candidate) {
+  auto is_here = [&](const Visit& candidate) {
     return candidate.offset_bytes <= transfer.offset_bytes &&
            transfer.offset_bytes < candidate.end_bytes;
-  });
-  STRATA_CHECK(visit != visits.rend());
+  };
+  auto visit = std::find_if(visits.rbegin(), visits.rend(), is_here);
+  if (visit == visits.rend()) {  // nobody tells of requests: each transfer counts as one
+    NoteVisit(PlaceOf(transfer));
+    visit = visits.rbegin();
+  }
   uint64_t random = MixBits(seed_ ^ HashOfName(transfer.file->path()));
   random = MixBits(random ^ transfer.offset_bytes);
   random = MixBits(random ^ static_cast<uint64_t>(transfer.direction));

@@ -71,7 +71,7 @@ class FaultPlan {
   // The next `times` transfers that touch `place`.
   void SpoilPlace(const FaultPlace& place, const Fault& fault, uint64_t times);
 
-  // To be told of each request's ranges, request by request in their order.
+  // To be told of each request's ranges, request by request in their order; or of none.
   void OnRequest(const std::vector<FaultPlace>& ranges);
 
   struct Decision {
@@ -125,5 +125,8 @@ uint64_t MixBits(uint64_t value);
 
 // The size of the parts in which a drive would take this write.
 uint64_t SectorBytes(const aio::IoTransfer& transfer);
+
+// A first part of a transfer that is longer than one of those.
+aio::IoTransfer Shortened(const aio::IoTransfer& transfer, uint64_t random);
 
 }  // namespace strata::fakes
