@@ -90,26 +90,29 @@ int OpenRetrying(const std::string& path, const FileOptions& options, int flags)
 
 }  // namespace
 
-struct File::BufferedTwin {
+// What changes after Open.
+struct File::State {
   std::mutex mutex;
-  int fd = -1;
+  int buffered_fd = -1;
+  std::mutex sync_mutex;  // held for long
+  Status sync_failure;
 };
 
 File::File(int fd, const std::string& path)
     : fd_(fd),
       path_(std::make_shared<const std::string>(path)),
-      twin_(std::make_unique<BufferedTwin>()) {}
+      state_(std::make_unique<State>()) {}
 
 // By way of the descriptor: the path may name another file by now.
 Result<int> File::BufferedFd() const {
   if (!direct_) return fd_;
-  std::lock_guard lock(twin_->mutex);
-  if (twin_->fd >= 0) return twin_->fd;
+  std::lock_guard lock(state_->mutex);
+  if (state_->buffered_fd >= 0) return state_->buffered_fd;
   int flags = fcntl(fd_, F_GETFL);
   std::string self = fmt::format("/proc/self/fd/{}", fd_);
   int fd = RetryOnEintr([&] { return open(self.c_str(), (flags & O_ACCMODE) | O_CLOEXEC); });
   if (fd < 0) return ErrnoStatus(errno, "open " + path() + " for bytes beside whole blocks");
-  return twin_->fd = fd;
+  return state_->buffered_fd = fd;
 }
 
 Result<File> File::Open(const std::string& path, const FileOptions& options) {
@@ -141,7 +144,7 @@ bool File::TryDirect() {
 File::File(File&& other) noexcept
     : fd_(std::exchange(other.fd_, -1)),
       path_(std::move(other.path_)),
-      twin_(std::move(other.twin_)),
+      state_(std::move(other.state_)),
       direct_(other.direct_),
       offset_alignment_bytes_(other.offset_alignment_bytes_),
       memory_alignment_bytes_(other.memory_alignment_bytes_) {}
@@ -149,7 +152,7 @@ File::File(File&& other) noexcept
 File& File::operator=(File&& other) noexcept {
   std::swap(fd_, other.fd_);  // other closes ours
   std::swap(path_, other.path_);
-  std::swap(twin_, other.twin_);
+  std::swap(state_, other.state_);
   direct_ = other.direct_;
   offset_alignment_bytes_ = other.offset_alignment_bytes_;
   memory_alignment_bytes_ = other.memory_alignment_bytes_;
@@ -158,7 +161,7 @@ File& File::operator=(File&& other) noexcept {
 
 File::~File() {
   // The descriptor is gone even when close fails; an error here is one of writes nobody synced.
-  for (int fd : {fd_, twin_ ? twin_->fd : -1}) {
+  for (int fd : {fd_, state_ ? state_->buffered_fd : -1}) {
     if (fd >= 0 && close(fd) != 0)
       Log(Severity::kWarning, "aio", "close {}: {}", *path_, std::strerror(errno));
   }
@@ -188,9 +191,11 @@ Status File::Preallocate(uint64_t size_bytes) {
 }
 
 Status File::SyncData() {
+  std::lock_guard lock(state_->sync_mutex);
+  if (!state_->sync_failure.ok()) return state_->sync_failure;
   if (RetryOnEintr([&] { return fdatasync(fd_); }) != 0)
-    return ErrnoStatus(errno, "fdatasync " + path());
-  return OkStatus();
+    state_->sync_failure = ErrnoStatus(errno, "fdatasync " + path());
+  return state_->sync_failure;
 }
 
 }  // namespace strata::aio

@@ -62,18 +62,19 @@ class File {
   // I/O cannot address. Opened by the first call, closed with the file.
   Result<int> BufferedFd() const;
 
-  // fdatasync. A failure is final: the kernel may have dropped the dirty pages, so a retry that
-  // succeeds proves nothing.
+  // fdatasync. A failure is final: the kernel may have dropped what it could not write, so that a
+  // second call would report success. Every later call on this File returns the first failure; who
+  // opens the path anew must write again what was not synced.
   Status SyncData();
 
  private:
-  struct BufferedTwin;
+  struct State;
   File(int fd, const std::string& path);
   bool TryDirect();
 
   int fd_ = -1;
   std::shared_ptr<const std::string> path_;  // shared with requests, which may be told of it later
-  std::unique_ptr<BufferedTwin> twin_;
+  std::unique_ptr<State> state_;
   bool direct_ = false;
   uint64_t offset_alignment_bytes_ = 1;
   uint64_t memory_alignment_bytes_ = 1;

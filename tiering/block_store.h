@@ -147,6 +147,8 @@ class BlockStore {
 
   // Makes the live durable versions a generation. Pinned generations stay until Release(); the
   // newest unpinned one stays until the next commit is valid. Returns its number.
+  // A failed flush is final (aio::File::SyncData): there is no commit until the store is opened
+  // anew.
   virtual Result<uint64_t> Commit(std::string metadata, bool pin) = 0;
   // Forgets everything since the last commit.
   virtual void Rollback() = 0;

@@ -120,7 +120,7 @@ class ExtentStore final : public BlockStore {
   uint64_t last_number_;
   std::vector<uint64_t> damaged_manifests_;
   // A flush that failed may have lost any write since the last commit, and the next flush would not
-  // know: no commit until a rollback.
+  // know: no commit from then on.
   Status lost_writes_;
   size_t num_in_flight_ = 0;
   std::atomic<uint64_t> num_reads_ = 0;

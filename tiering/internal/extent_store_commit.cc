@@ -93,7 +93,7 @@ Result<uint64_t> ExtentStore::Commit(std::string metadata, bool pin) {
   std::lock_guard lock(mutex_);
   STRATA_CHECK(num_in_flight_ == 0);
   STRATA_RETURN_IF_ERROR(CheckWritable());
-  STRATA_RETURN_IF_ERROR(lost_writes_.With("an earlier commit failed, roll back before the next"));
+  STRATA_RETURN_IF_ERROR(lost_writes_.With("an earlier flush failed, open the store anew"));
   GenerationRecord record = RecordOfLive(std::move(metadata), pin);
   uint64_t number = record.about.number;
   std::string what = fmt::format("committing generation {}", number);
@@ -157,7 +157,6 @@ void ExtentStore::Rollback() {
   const GenerationRecord* base = Find(base_generation_);
   for (size_t i = 0; i < blocks_.size(); ++i)
     SetLive(blocks_[i], base ? base->versions[i] : std::nullopt);
-  lost_writes_ = OkStatus();
 }
 
 Status ExtentStore::Release(uint64_t generation) {
