@@ -28,6 +28,7 @@ class FaultQueue final : public KernelQueue {
   int SubmitAndWait(uint32_t wait_for) override;
   std::vector<uint64_t> TakeBack() override { return real_->TakeBack(); }
   size_t Reap(std::span<KernelCompletion> completions) override;
+  void OnIdle() override { real_->OnIdle(); }
   void Wake() override { real_->Wake(); }
   const std::vector<std::string>& notes() const override { return real_->notes(); }
 

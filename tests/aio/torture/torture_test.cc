@@ -93,7 +93,9 @@ IoEngineOptions TortureTest::AnyOptions() {
                              .queue_depth = static_cast<uint32_t>(1 + Below(24)),
                              .thread_count = static_cast<uint32_t>(1 + Below(3)),
                              .single_submit = Below(2) == 0,
-                             .overlap_events = Below(4) != 0};
+                             .overlap_events = Below(4) != 0,
+                             .sqpoll = GetParam() == IoBackend::kIoUring && Below(8) == 0,
+                             .registered_files = Below(2) == 0};
   if (Below(2) == 0) options.registered_memory = memory_.bytes().first(memory_.bytes().size() / 2);
   return options;
 }
