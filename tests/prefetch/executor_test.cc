@@ -23,8 +23,9 @@ using testing::AllOf;
 using testing::HasSubstr;
 using testing::StartsWith;
 
-void ExpectSameAsInOrder(StepPlan plan, int num_steps, const ExecutorOptions& options = {}) {
-  PlanRig rig(std::move(plan), options);
+void ExpectSameAsInOrder(StepPlan plan, int num_steps, const ExecutorOptions& options = {},
+                         const fakes::FaultOptions& faults = {}) {
+  PlanRig rig(std::move(plan), options, {}, faults);
   TraceInterpreter expected(rig.plan().trace);
   const Status run = rig.Run(num_steps);
   ASSERT_TRUE(run.ok()) << run.ToString();
@@ -84,18 +85,54 @@ TEST_P(RandomRunsTest, GiveTheContentsThatTheOpsGiveInOrder) {
   }
 }
 
+Trace SmallTraining() {
+  return fakes::TrainingTrace({.num_layers = 2,
+                               .embedding_elements = 3000,
+                               .attention_elements = 2500,
+                               .mlp_elements = 5000,
+                               .chunk_elements = 2048,
+                               .hidden_bytes = 5000,
+                               .device_workspace_bytes = 4096,
+                               .host_workspace_bytes = 4096,
+                               .clip = true});
+}
+
 TEST(ExecutorTest, RunsATrainingStepFromNvme) {
-  const Trace trace = fakes::TrainingTrace({.num_layers = 2,
-                                            .embedding_elements = 3000,
-                                            .attention_elements = 2500,
-                                            .mlp_elements = 5000,
-                                            .chunk_elements = 2048,
-                                            .hidden_bytes = 5000,
-                                            .device_workspace_bytes = 4096,
-                                            .host_workspace_bytes = 4096,
-                                            .clip = true});
   for (uint32_t prefetch_ops : {0u, 8u})
-    ExpectSameAsInOrder(CompileTightly(trace, prefetch_ops), 3);
+    ExpectSameAsInOrder(CompileTightly(SmallTraining(), prefetch_ops), 3);
+}
+
+std::vector<fakes::FaultChance> ADriveWithMoods() {
+  std::vector<fakes::FaultChance> chances;
+  for (aio::IoDirection direction : {aio::IoDirection::kRead, aio::IoDirection::kWrite}) {
+    for (fakes::FaultKind kind :
+         {fakes::FaultKind::kDelayed, fakes::FaultKind::kReordered, fakes::FaultKind::kShort})
+      chances.push_back({direction, {kind}, 0.1});
+  }
+  return chances;
+}
+
+TEST(ExecutorTest, ADriveThatIsLateAndOutOfOrderGivesTheSameContents) {
+  for (uint64_t seed : {1, 2}) {
+    ExpectSameAsInOrder(CompileTightly(SmallTraining(), 8), 2, {},
+                        {.seed = seed, .chances = ADriveWithMoods()});
+  }
+}
+
+// Wherever it strikes, with much else in flight, the step ends with this error and does not stall.
+TEST(ExecutorTest, ADeviceErrorAnywhereInAStepEndsItWithOneClearError) {
+  const StepPlan plan = CompileTightly(SmallTraining(), 8);
+  for (uint64_t nth = 1; nth <= 16; nth += 3) {
+    for (bool is_read : {true, false}) {
+      PlanRig rig(plan, {}, {}, {.seed = nth, .chances = ADriveWithMoods()});
+      ASSERT_TRUE(rig.executor().Prime().ok());
+      is_read ? rig.engine().SpoilRead({}, nth) : rig.engine().SpoilWrite({}, nth);
+      const Status status = rig.executor().RunStep().status();
+      EXPECT_EQ(status.code(), Code::kIoError) << nth;
+      EXPECT_THAT(status.message(), AllOf(StartsWith(is_read ? "read " : "write "),
+                                          HasSubstr(": Input/output error")));
+    }
+  }
 }
 
 // Runs the stand-ins, except that the op of this name fails.

@@ -20,10 +20,11 @@ bool StartsOnNvme(const TraceBlock& block) {
 
 }  // namespace
 
-PlanRig::PlanRig(StepPlan plan, const ExecutorOptions& options, RunOp run)
+PlanRig::PlanRig(StepPlan plan, const ExecutorOptions& options, RunOp run,
+                 const fakes::FaultOptions& faults)
     : plan_(std::move(plan)) {
   engine_ = std::make_unique<fakes::FaultEngine>(
-      OrDie(aio::IoEngine::Create({.backend = aio::IoBackend::kPosix})));
+      OrDie(aio::IoEngine::Create({.backend = aio::IoBackend::kPosix})), faults);
   device_ = OrDie(tiering::CreateCpuDevice(std::max(plan_.budgets.device_bytes, 4_KiB)));
   host_ = MakeArena("host", std::max(plan_.budgets.host_bytes, 4_KiB));
   CreateStore();

@@ -15,7 +15,8 @@ class PlanRig {
  public:
   // Persistent blocks start with FillRandom(index), where they are at home. `run` stands in for the
   // ops, RunStandIn by default. Not primed yet.
-  explicit PlanRig(StepPlan plan, const ExecutorOptions& options = {}, RunOp run = {});
+  explicit PlanRig(StepPlan plan, const ExecutorOptions& options = {}, RunOp run = {},
+                   const fakes::FaultOptions& faults = {});
 
   // Primes, then does `num_steps` steps, each committed.
   Status Run(int num_steps);

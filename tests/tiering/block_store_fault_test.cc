@@ -126,6 +126,59 @@ TEST_F(StoreFaultTest, AWriteTheDriveLostOrBentIsFoundOnReading) {
   }
 }
 
+TEST_F(StoreFaultTest, AnOverwriteTheDriveLostOrToreIsNotTakenForTheVersionBefore) {
+  ASSERT_TRUE(Create(Options()).ok());
+  for (FaultKind fault : {FaultKind::kLost, FaultKind::kTorn}) {
+    CommitSeeds(1);
+    engine_.SpoilWrite({fault}, 1);
+    CommitSeeds(2);  // nobody notices yet
+    Status status = store_.Read(0).status();
+    EXPECT_EQ(status.code(), Code::kDataLoss);
+    EXPECT_THAT(status.message(), AllOf(HasSubstr("block 'a' (generation "), HasSubstr(Blocks()),
+                                        HasSubstr("checksum")));
+    EXPECT_TRUE(store_.Holds(1, 1002));
+    ASSERT_TRUE(store_.Write(0, 1).ok());
+  }
+}
+
+// No process that opens the store later sees it either.
+TEST_F(StoreFaultTest, AWriteThatWasLostBeforeACommitIsFoundByWhoOpensTheStore) {
+  ASSERT_TRUE(Create(Options(3)).ok());
+  CommitSeeds(1, /*pin=*/true);
+  engine_.SpoilWrite({FaultKind::kLost}, 1);
+  CommitSeeds(2);
+  ASSERT_TRUE(Open(Options(3)).ok());
+  EXPECT_THAT(store_.Read(0).status().message(), HasSubstr("block 'a' (generation 2)"));
+  ASSERT_TRUE(Open(Options(3), 1).ok());
+  EXPECT_TRUE(HoldsSeeds(1));
+}
+
+TEST_F(StoreFaultTest, ADriveThatIsFullAllOfASuddenIsNamedAndTheGenerationBeforeStays) {
+  ASSERT_TRUE(Create(Options()).ok());
+  CommitSeeds(1);
+  engine_.SpoilWrite({.error_number = ENOSPC}, 1);
+  Status status = store_.Write(0, 2);
+  EXPECT_EQ(status.code(), Code::kResourceExhausted);
+  EXPECT_THAT(status.message(), AllOf(HasSubstr("block 'a'"), HasSubstr(Blocks()),
+                                      HasSubstr("No space left on device")));
+  store_->Rollback();
+  EXPECT_TRUE(HoldsSeeds(1));
+  ASSERT_TRUE(Open(Options()).ok());
+  EXPECT_TRUE(HoldsSeeds(1));
+}
+
+TEST_F(StoreFaultTest, AFailureOnTheWayToACommitLeavesTheGenerationBeforeToWhoOpensTheStore) {
+  ASSERT_TRUE(Create(Options()).ok());
+  CommitSeeds(1);
+  ASSERT_TRUE(store_.Write(0, 2).ok());
+  engine_.SpoilWrite({}, 1);
+  EXPECT_EQ(store_.Write(1, 1002).code(), Code::kIoError);
+  ASSERT_TRUE(Open(Options()).ok());
+  EXPECT_TRUE(HoldsSeeds(1));
+  EXPECT_EQ(CommitSeeds(2), 2u);
+  EXPECT_TRUE(HoldsSeeds(2));
+}
+
 TEST_F(StoreFaultTest, AReadThatFailsNamesTheBlockAndMayBeRepeated) {
   ASSERT_TRUE(Create(Options()).ok());
   CommitSeeds(1);

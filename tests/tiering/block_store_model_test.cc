@@ -25,7 +25,9 @@ using Contents = std::map<uint32_t, uint64_t>;
 
 class StoreModel {
  public:
-  explicit StoreModel(uint32_t seed) : random_(seed) {
+  // Transfers meet `chances`, which must not change what the store does.
+  explicit StoreModel(uint32_t seed, std::vector<fakes::FaultChance> chances = {})
+      : random_(seed), engine_(NewEngine(), {.seed = seed, .chances = std::move(chances)}) {
     options_ = {.directories = {first_.path(), second_.path()},
                 .run_id = "model",
                 .num_generations = kNumGenerations};
@@ -196,7 +198,7 @@ class StoreModel {
 
   std::mt19937 random_;
   TempDir first_, second_;
-  fakes::FaultEngine engine_{NewEngine()};
+  fakes::FaultEngine engine_;
   StoreUser user_{ModelBlocks()};
   BlockStoreOptions options_;
   Contents live_;
@@ -215,6 +217,21 @@ TEST_P(StoreModelTest, AnySequenceOfOperationsGivesWhatTheModelGives) {
     model.Step();
     if (step % 8 == 0) model.CheckAll();
   }
+}
+
+TEST_P(StoreModelTest, DelayedReorderedAndShortTransfersChangeNothing) {
+  std::vector<fakes::FaultChance> chances;
+  for (aio::IoDirection direction : {aio::IoDirection::kRead, aio::IoDirection::kWrite}) {
+    for (fakes::FaultKind kind :
+         {fakes::FaultKind::kDelayed, fakes::FaultKind::kReordered, fakes::FaultKind::kShort})
+      chances.push_back({direction, {kind}, 0.1});
+  }
+  StoreModel model(GetParam(), std::move(chances));
+  for (int step = 0; step < 100 && !HasFailure(); ++step) {
+    SCOPED_TRACE(step);
+    model.Step();
+  }
+  model.CheckAll();
 }
 
 INSTANTIATE_TEST_SUITE_P(Seeds, StoreModelTest, testing::Range(1u, 4u));
