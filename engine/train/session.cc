@@ -170,7 +170,7 @@ Status Session::PlanAndAllocate(const SessionOptions& options) {
                           tiering::Arena::Create("host", config_.memory.host_bytes));
   host_.emplace(std::move(host));
   STRATA_ASSIGN_OR_RETURN(engine_,
-                          aio::IoEngine::Create(IoEngineOptionsOf(config_, host_->bytes())));
+                          options.create_engine(IoEngineOptionsOf(config_, host_->bytes())));
   if (options.measure) {
     STRATA_ASSIGN_OR_RETURN(prefetch::Hardware hardware,
                             MeasureHardware(run_, *device_, *host_, *engine_));

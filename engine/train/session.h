@@ -3,10 +3,12 @@
 
 #include <atomic>
 #include <cstdint>
+#include <functional>
 #include <memory>
 #include <string>
 
 #include "aio/base/status.h"
+#include "aio/io_engine.h"
 #include "engine/config/run_config.h"
 #include "engine/train/planning.h"
 #include "engine/train/step_report.h"
@@ -33,6 +35,9 @@ struct SessionOptions {
   Start start = Start::kNew;
   // Measure this machine's rates before planning, instead of taking [hardware] or the defaults.
   bool measure = false;
+  // What makes the engine of the run's I/O. Another one may stand in, with drives of its own.
+  std::function<Result<std::unique_ptr<aio::IoEngine>>(const aio::IoEngineOptions&)> create_engine =
+      aio::IoEngine::Create;
 };
 
 struct SessionSummary {

@@ -50,13 +50,6 @@ std::string Describe(const Place& place, const Ways& ways) {
                      ways.threads, ways.prefetch_ops);
 }
 
-std::vector<std::string> TightBudgets(const RunConfig& config) {
-  PlannedRun run = OrDie(PrepareRun(config));
-  prefetch::Budgets least = OrDie(prefetch::SmallestBudgets(run.program.trace, {}));
-  return {fmt::format("memory.device=\"{}B\"", least.device_bytes),
-          fmt::format("memory.host=\"{}B\"", least.host_bytes)};
-}
-
 RunConfig ConfigOf(const std::string& directory, const Model& model, const Place& place,
                    const Ways& ways) {
   std::vector<std::string> sets = OffloadTo(place.weights, place.optimizer, directory);

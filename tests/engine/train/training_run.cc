@@ -8,6 +8,7 @@
 #include <random>
 
 #include "aio/base/check.h"
+#include "prefetch/compile.h"
 
 namespace strata::engine {
 namespace {
@@ -124,15 +125,27 @@ std::vector<std::string> OffloadTo(const std::string& tier, const std::string& d
   return OffloadTo(tier, tier, directory);
 }
 
+std::vector<std::string> TightBudgets(const RunConfig& config) {
+  PlannedRun run = OrDie(PrepareRun(config));
+  prefetch::Budgets least = OrDie(prefetch::SmallestBudgets(run.program.trace, {}));
+  return {fmt::format("memory.device=\"{}B\"", least.device_bytes),
+          fmt::format("memory.host=\"{}B\"", least.host_bytes)};
+}
+
+Result<RunOutcome> TrainWith(const RunConfig& config, const SessionOptions& options,
+                             uint64_t stop_after, std::function<void(uint64_t step)> on_step) {
+  RunOutcome outcome;
+  Recorder recorder(&outcome, stop_after, std::move(on_step));
+  STRATA_ASSIGN_OR_RETURN(std::unique_ptr<TrainingSession> session,
+                          TrainingSession::Start(config, options, recorder));
+  STRATA_ASSIGN_OR_RETURN(outcome.summary, session->Run(recorder.stop()));
+  return outcome;
+}
+
 Result<RunOutcome> TrainAndStopAfter(const RunConfig& config, uint64_t steps,
                                      SessionOptions::Start start,
                                      std::function<void(uint64_t step)> on_step) {
-  RunOutcome outcome;
-  Recorder recorder(&outcome, steps, std::move(on_step));
-  STRATA_ASSIGN_OR_RETURN(std::unique_ptr<TrainingSession> session,
-                          TrainingSession::Start(config, {.start = start}, recorder));
-  STRATA_ASSIGN_OR_RETURN(outcome.summary, session->Run(recorder.stop()));
-  return outcome;
+  return TrainWith(config, {.start = start}, steps, std::move(on_step));
 }
 
 Result<RunOutcome> Train(const RunConfig& config, SessionOptions::Start start) {

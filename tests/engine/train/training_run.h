@@ -41,6 +41,9 @@ std::vector<std::string> OffloadTo(const std::string& weights, const std::string
 // Both in the same one.
 std::vector<std::string> OffloadTo(const std::string& tier, const std::string& directory);
 
+// Settings for the smallest budgets that the run can have: nothing stays that could be evicted.
+std::vector<std::string> TightBudgets(const RunConfig& config);
+
 struct RunOutcome {
   std::vector<double> losses;
   std::vector<double> gradient_norms;
@@ -55,5 +58,9 @@ Result<RunOutcome> Train(const RunConfig& config,
 Result<RunOutcome> TrainAndStopAfter(const RunConfig& config, uint64_t steps,
                                      SessionOptions::Start start = SessionOptions::Start::kNew,
                                      std::function<void(uint64_t step)> on_step = {});
+// With any options.
+Result<RunOutcome> TrainWith(const RunConfig& config, const SessionOptions& options,
+                             uint64_t stop_after = UINT64_MAX,
+                             std::function<void(uint64_t step)> on_step = {});
 
 }  // namespace strata::engine
