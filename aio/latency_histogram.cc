@@ -8,6 +8,10 @@
 
 namespace strata::aio {
 
+void LatencyHistogram::Merge(const LatencyHistogram& other) {
+  for (size_t i = 0; i < kNumBuckets; ++i) counts_[i] += other.counts_[i];
+}
+
 LatencyHistogram LatencyHistogram::Since(const LatencyHistogram& earlier) const {
   LatencyHistogram difference;
   for (size_t i = 0; i < kNumBuckets; ++i) {

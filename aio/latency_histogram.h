@@ -38,6 +38,8 @@ class LatencyHistogram {
   void Add(Duration latency) { AddTo(BucketOf(latency), 1); }
   void AddTo(size_t bucket, uint64_t count) { counts_[bucket] += count; }
 
+  // Adds all that the other has.
+  void Merge(const LatencyHistogram& other);
   // What was added since `earlier`, an older state of the same histogram.
   LatencyHistogram Since(const LatencyHistogram& earlier) const;
 

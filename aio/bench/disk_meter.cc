@@ -12,6 +12,7 @@ IoEngineOptions EngineOptionsOf(const AioSetting& setting, std::span<std::byte> 
           .block_size_bytes = setting.block_size_bytes,
           .queue_depth = setting.queue_depth,
           .thread_count = setting.thread_count,
+          .sqpoll = setting.sqpoll,
           .registered_memory = registered_memory};
 }
 

@@ -53,5 +53,16 @@ TEST(LatencyHistogramTest, SinceIsWhatCameAfter) {
   EXPECT_EQ(before.Since(before).Max(), nanoseconds(0));
 }
 
+TEST(LatencyHistogramTest, MergedHistogramsCountAll) {
+  LatencyHistogram one, other;
+  one.Add(nanoseconds(10));
+  other.Add(nanoseconds(10));
+  other.Add(nanoseconds(20));
+  one.Merge(other);
+  EXPECT_EQ(one.count(), 3u);
+  EXPECT_EQ(one.Quantile(0.5), nanoseconds(10));
+  EXPECT_EQ(one.Max(), nanoseconds(20));
+}
+
 }  // namespace
 }  // namespace strata::aio
