@@ -16,31 +16,12 @@
 #include "tools/plan_text.h"
 #include "tools/print.h"
 #include "tools/progress.h"
+#include "tools/stop_signals.h"
 
 namespace strata::tools {
 namespace {
 
 using prefetch::Lane;
-
-std::atomic<bool> stop_requested = false;
-static_assert(std::atomic<bool>::is_always_lock_free, "set in a signal handler");
-
-// The first Ctrl-C ends after the step under way; a second one ends at once, which loses only that
-// step.
-extern "C" void RequestStop(int signal_number) {
-  if (stop_requested.exchange(true)) _exit(128 + signal_number);
-}
-
-void CatchSignals() {
-  // A reader that goes away costs lines, not the training.
-  STRATA_CHECK(signal(SIGPIPE, SIG_IGN) != SIG_ERR);
-  struct sigaction action = {};
-  action.sa_handler = RequestStop;
-  action.sa_flags = SA_RESTART;
-  for (int signal_number : {SIGINT, SIGTERM}) {
-    STRATA_CHECK(sigaction(signal_number, &action, nullptr) == 0);
-  }
-}
 
 StepReport ForPeople(const engine::StepReport& report) {
   constexpr double kGb = 1e9;
@@ -181,7 +162,7 @@ Result<engine::SessionSummary> RunSession(const engine::RunConfig& config,
                                           std::unique_ptr<engine::TrainingSession>& session) {
   STRATA_ASSIGN_OR_RETURN(session,
                           engine::TrainingSession::Start(config, OptionsOf(arguments), observer));
-  return session->Run(stop_requested);
+  return session->Run(StopRequested());
 }
 
 }  // namespace
@@ -189,7 +170,8 @@ Result<engine::SessionSummary> RunSession(const engine::RunConfig& config,
 int Train(const TrainArguments& arguments) {
   Result<engine::RunConfig> config = engine::LoadRunConfig(arguments.config, arguments.sets);
   if (!config.ok()) return Fail(config.status());
-  CatchSignals();
+  // The first ends after the step under way, a second one loses only that step.
+  CatchStopSignals();
   auto console = std::make_unique<Console>(config->train.log_every_steps);
   JsonLines json;
   engine::SessionObserver& observer =

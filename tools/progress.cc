@@ -37,6 +37,17 @@ void Progress::Work(const std::string& what, uint64_t done, uint64_t total) {
   if (done >= total) Say(fmt::format("{} done", what));
 }
 
+void Progress::Now(const std::string& what, std::string_view figures) {
+  bool is_new = what != work_;
+  work_ = what;
+  if (!terminal_.is_live) {
+    if (is_new) Write(what + "\n");
+    return;
+  }
+  Write(fmt::format("{}{}  {}", kRewrite, what, figures));
+  line_is_open_ = true;
+}
+
 void Progress::Step(const StepReport& report) {
   if (terminal_.is_live) {
     // The last column stays free: some terminals wrap as soon as it is written.

@@ -27,6 +27,8 @@ class Progress {
   // Long work that is not steps: "initialising /nvme  43 %". Off a terminal one line when it
   // begins.
   void Work(const std::string& what, uint64_t done, uint64_t total);
+  // Measuring: "read, run 2 of 3", "3.71 GB/s, 4 s left". Off a terminal one line for each `what`.
+  void Now(const std::string& what, std::string_view figures);
   void Step(const StepReport& report);
   // A line that stays: "saved checkpoint ...". No newline in it.
   void Say(std::string_view line);

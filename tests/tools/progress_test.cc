@@ -47,6 +47,16 @@ class PipeTest : public testing::Test {
   std::array<int, 2> ends_;
 };
 
+TEST_F(PipeTest, APipeGetsOneLineForEachThingMeasured) {
+  {
+    Progress progress(ends_[1], DetectTerminal(ends_[1]), 1);
+    progress.Now("read, run 1 of 2", "3.71 GB/s");
+    progress.Now("read, run 1 of 2", "3.72 GB/s");
+    progress.Now("read, run 2 of 2", "3.70 GB/s");
+  }
+  ExpectOutput(ends_[0], "read, run 1 of 2\nread, run 2 of 2\n");
+}
+
 TEST_F(PipeTest, APipeGetsOneLineForEachStepAndNoControlCharacters) {
   Terminal terminal = DetectTerminal(ends_[1]);
   EXPECT_FALSE(terminal.is_live);
