@@ -9,6 +9,7 @@
 namespace strata::tools {
 
 struct IoCommandLine {
+  IoBenchArguments bench;
   IoCheckArguments check;
 };
 
