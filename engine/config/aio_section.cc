@@ -33,17 +33,16 @@ struct KeyValue {
   std::string key;
   std::string text;    // as TOML writes it
   std::string number;  // the same where the file has a number; else empty
-  bool is_default = false;
 };
 
 std::vector<KeyValue> KeysOf(const AioSection& section) {
   auto number = [](uint64_t value) { return fmt::format("{}", value); };
-  return {{"backend", fmt::format("\"{}\"", aio::IoBackendName(section.backend)), "", false},
+  return {{"backend", fmt::format("\"{}\"", aio::IoBackendName(section.backend)), ""},
           {"block_size", fmt::format("\"{}\"", SizeText(section.block_size_bytes)),
-           number(section.block_size_bytes), false},
-          {"queue_depth", number(section.queue_depth), "", false},
-          {std::string(kThreads), number(section.thread_count), "", false},
-          {"sqpoll", section.sqpoll ? "true" : "false", "", !section.sqpoll}};
+           number(section.block_size_bytes)},
+          {"queue_depth", number(section.queue_depth), ""},
+          {std::string(kThreads), number(section.thread_count), ""},
+          {"sqpoll", section.sqpoll ? "true" : "false", ""}};
 }
 
 std::string CommentLines(std::string_view comment, std::string_view line_end) {
@@ -60,7 +59,7 @@ std::string SectionText(const AioSection& section, std::string_view comment,
                         std::string_view line_end) {
   std::string text = fmt::format("{}[aio]{}", CommentLines(comment, line_end), line_end);
   for (const KeyValue& pair : KeysOf(section))
-    if (!pair.is_default) text += fmt::format("{} = {}{}", pair.key, pair.text, line_end);
+    text += fmt::format("{} = {}{}", pair.key, pair.text, line_end);
   return text;
 }
 
@@ -109,8 +108,7 @@ class Editor {
     if (!text_.empty()) gap += line_end;
     edits_.push_back({text_.size(), 0, gap + SectionText(section, comment, line_end)});
     expected_.insert("aio", toml::table());  // unless there is an [aio.something]
-    for (const KeyValue& pair : KeysOf(section))
-      if (!pair.is_default) Expect(pair, Value::kAsText);
+    for (const KeyValue& pair : KeysOf(section)) Expect(pair, Value::kAsText);
   }
 
   void Expect(const KeyValue& pair, Value as) {
@@ -130,7 +128,7 @@ class Editor {
       if (pair.key == kThreads && table.contains(kThreadsAlias)) pair.key = kThreadsAlias;
       if (table.contains(pair.key)) {
         STRATA_RETURN_IF_ERROR(Replace(*table.get(pair.key), pair));
-      } else if (!pair.is_default) {
+      } else {
         missing.push_back(std::move(pair));
       }
     }
@@ -225,6 +223,16 @@ Result<std::string> WithAioSection(std::string_view text, const std::string& nam
                     "there by hand\n{}",
                     name, AioSectionText(section, "")));
   return edited;
+}
+
+Status CheckAioSectionFile(const std::string& path) {
+  std::string directory = std::filesystem::path(path).parent_path().string();
+  if (directory.empty()) directory = ".";
+  if (access(directory.c_str(), W_OK) != 0) return ErrnoStatus(errno, "write to " + directory);
+  Result<std::string> text = aio::ReadSmallFile(path, 16_MiB);
+  if (text.status().code() == Code::kNotFound) return OkStatus();
+  if (!text.ok()) return text.status();
+  return WithAioSection(*text, path, AioSection{.block_size_bytes = 4096}, "").status();
 }
 
 Status WriteAioSection(const std::string& path, const AioSection& section,

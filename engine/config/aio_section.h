@@ -38,4 +38,7 @@ Result<std::string> WithAioSection(std::string_view text, const std::string& nam
 Status WriteAioSection(const std::string& path, const AioSection& section,
                        std::string_view comment);
 
+// What WriteAioSection would fail with, as far as that can be told beforehand.
+Status CheckAioSectionFile(const std::string& path);
+
 }  // namespace strata::engine

@@ -49,6 +49,7 @@ TEST(AioSectionTest, ReplacesValuesAndLeavesEverythingElseAsItWas) {
             "verify = \"sampled\"\n"
             "thread_count = 2\n"
             "backend = \"posix\" # why\n"
+            "sqpoll = false\n"
             "[memory]\n"
             "host = \"1GiB\"   \n");
 }
@@ -64,22 +65,26 @@ TEST(AioSectionTest, AddsMissingKeysToTheSectionWithItsIndentAndLineEnds) {
             "  backend = \"posix\"\r\n"
             "  block_size = \"2MiB\"\r\n"
             "  thread_count = 2\r\n"
+            "  sqpoll = false\r\n"
             "\r\n"
             "# about memory\r\n"
             "[memory]\r\n");
   EXPECT_EQ(Edited("[aio] # empty\n[memory]\n"),
             "[aio] # empty\n"
             "backend = \"posix\"\nblock_size = \"2MiB\"\nqueue_depth = 8\nthread_count = 2\n"
+            "sqpoll = false\n"
             "[memory]\n");
   EXPECT_EQ(Edited("[aio]"),
             "[aio]\n"
-            "backend = \"posix\"\nblock_size = \"2MiB\"\nqueue_depth = 8\nthread_count = 2\n");
+            "backend = \"posix\"\nblock_size = \"2MiB\"\nqueue_depth = 8\nthread_count = 2\n"
+            "sqpoll = false\n");
 }
 
 TEST(AioSectionTest, AppendsTheSectionWithItsCommentWhereThereIsNone) {
   const std::string section =
       "# by strata io tune\n[aio]\n"
-      "backend = \"posix\"\nblock_size = \"2MiB\"\nqueue_depth = 8\nthread_count = 2\n";
+      "backend = \"posix\"\nblock_size = \"2MiB\"\nqueue_depth = 8\nthread_count = 2\n"
+      "sqpoll = false\n";
   EXPECT_EQ(Edited("x = \"[aio]\"\n"), "x = \"[aio]\"\n\n" + section);
   EXPECT_EQ(Edited("x = 1"), "x = 1\n\n" + section);
   EXPECT_EQ(Edited(""), section);
@@ -91,41 +96,36 @@ TEST(AioSectionTest, ANumberStaysANumberAndAnAliasAnAlias) {
   EXPECT_EQ(Edited("[aio]\nbackend=\"auto\"\nblock_size = 1_048_576 # bytes\n"
                    "intra_op_parallelism = 1\nqueue_depth=1\n"),
             "[aio]\nbackend=\"posix\"\nblock_size = 2097152 # bytes\n"
-            "intra_op_parallelism = 2\nqueue_depth=8\n");
+            "intra_op_parallelism = 2\nqueue_depth=8\nsqpoll = false\n");
   EXPECT_THAT(Edited("[aio]\nintra_op_parallelism = 1\nthread_count = 1\n"),
               HasSubstr("run.toml: [aio] has both thread_count and intra_op_parallelism"));
-}
-
-TEST(AioSectionTest, SqpollIsWrittenWhereItIsOnOrStandsAlready) {
-  AioSection polling = kMeasured;
-  polling.sqpoll = true;
-  EXPECT_THAT(Edited("[aio]\nqueue_depth = 1\n", polling), HasSubstr("\nsqpoll = true\n"));
-  EXPECT_THAT(Edited("[aio]\nsqpoll = true # !\n"), HasSubstr("\nsqpoll = false # !\n"));
 }
 
 TEST(AioSectionTest, EditsInlineTables) {
   EXPECT_EQ(
       Edited("aio = { queue_depth = 64, verify = \"off\" } # one line\n[memory]\n"),
       "aio = { queue_depth = 8, verify = \"off\", backend = \"posix\", block_size = \"2MiB\", "
-      "thread_count = 2 } # one line\n[memory]\n");
+      "thread_count = 2, sqpoll = false } # one line\n[memory]\n");
   EXPECT_EQ(Edited("aio={}\n"),
             "aio={ backend = \"posix\", block_size = \"2MiB\", queue_depth = 8, "
-            "thread_count = 2 }\n");
+            "thread_count = 2, sqpoll = false }\n");
 }
 
 TEST(AioSectionTest, EditsDottedKeys) {
   EXPECT_EQ(Edited("aio.queue_depth = 64 # deep\naio . 'block_size' = 1\nx = 1\n[memory]\n"),
             "aio.queue_depth = 8 # deep\naio . 'block_size' = 2097152\n"
-            "aio.backend = \"posix\"\naio.thread_count = 2\nx = 1\n[memory]\n");
+            "aio.backend = \"posix\"\naio.thread_count = 2\naio.sqpoll = false\nx = 1\n[memory]\n");
 }
 
 TEST(AioSectionTest, CountsCharactersNotBytes) {
   EXPECT_EQ(Edited("\xef\xbb\xbf"
                    "aio = { \"gr\xc3\xb6\xc3\x9f\x65\" = '\xe2\x82\xac', "
-                   "queue_depth = 1, backend = \"auto\", block_size = 1, thread_count = 1 }\n"),
+                   "queue_depth = 1, backend = \"auto\", block_size = 1, thread_count = 1, sqpoll "
+                   "= true }\n"),
             "\xef\xbb\xbf"
             "aio = { \"gr\xc3\xb6\xc3\x9f\x65\" = '\xe2\x82\xac', "
-            "queue_depth = 8, backend = \"posix\", block_size = 2097152, thread_count = 2 }\n");
+            "queue_depth = 8, backend = \"posix\", block_size = 2097152, thread_count = 2, sqpoll "
+            "= false }\n");
 }
 
 TEST(AioSectionTest, RefusesWhatItCannotEditAndSaysWhatToDo) {
@@ -144,6 +144,7 @@ TEST(AioSectionTest, ATrainingRunReadsWhatWasWritten) {
   EXPECT_EQ(config->aio.block_size_bytes, 2_MiB);
   EXPECT_EQ(config->aio.queue_depth, 8u);
   EXPECT_EQ(config->aio.thread_count, 2u);
+  EXPECT_FALSE(config->aio.sqpoll);
   EXPECT_EQ(config->aio.verify, tiering::Verify::kOff);
 }
 
@@ -204,6 +205,9 @@ TEST_F(AioSectionFileTest, AFileThatCannotBeEditedStaysAsItWas) {
   std::ofstream(path) << "[aio\n";
   EXPECT_THAT(WriteAioSection(path, kMeasured, "").message(), HasSubstr("not valid TOML"));
   EXPECT_EQ(Read(path), "[aio\n");
+  EXPECT_THAT(CheckAioSectionFile(path).message(), HasSubstr("not valid TOML"));
+  EXPECT_TRUE(CheckAioSectionFile(directory_ + "/new.toml").ok());
+  EXPECT_EQ(CheckAioSectionFile(directory_ + "/none/run.toml").code(), Code::kNotFound);
   EXPECT_EQ(WriteAioSection(directory_ + "/none/run.toml", kMeasured, "").code(), Code::kNotFound);
 }
 
