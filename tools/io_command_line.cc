@@ -1,6 +1,7 @@
 #include "tools/io_command_line.h"
 
 #include "tools/io_bench_command_line.h"
+#include "tools/io_tune_command_line.h"
 
 namespace strata::tools {
 namespace {
@@ -25,6 +26,7 @@ void AddIo(CLI::App& app, IoCommandLine& line, std::function<int()>& chosen) {
   CLI::App* io = app.add_subcommand("io", "look at drives and measure them");
   io->require_subcommand(1);
   AddIoBench(*io, line.bench, chosen);
+  AddIoTune(*io, line.tune, chosen);
   AddCheck(*io, line.check, chosen);
 }
 

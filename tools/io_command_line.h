@@ -10,6 +10,7 @@ namespace strata::tools {
 
 struct IoCommandLine {
   IoBenchArguments bench;
+  IoTuneArguments tune;
   IoCheckArguments check;
 };
 

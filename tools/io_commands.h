@@ -1,6 +1,7 @@
 // The subcommands of strata io. Each returns the program's exit code.
 #pragma once
 
+#include <chrono>
 #include <cstdint>
 #include <optional>
 #include <string>
@@ -43,5 +44,23 @@ struct IoBenchArguments {
   bool json = false;
 };
 int IoBench(const IoBenchArguments& arguments);
+
+struct IoTuneArguments {
+  std::vector<std::string> paths = {"."};
+  uint64_t size_bytes = 2_GiB;
+  std::chrono::duration<double> budget = std::chrono::seconds(60);
+  // None of the three: all.
+  bool read = false;
+  bool write = false;
+  bool mix = false;
+  std::vector<aio::IoBackend> engines;  // none: all that work here
+  uint64_t seed = 1;
+  bool destroy_data = false;
+  std::string config;
+  std::string html;
+  bool json = false;
+  bool deepspeed = false;
+};
+int IoTune(const IoTuneArguments& arguments);
 
 }  // namespace strata::tools

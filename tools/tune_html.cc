@@ -17,7 +17,8 @@ using aio::TuneCandidate;
 using aio::TuneReport;
 
 constexpr std::string_view kStyle = R"(
-:root { color-scheme: light dark; --ink: #1b1b1f; --paper: #fdfdfd; --soft: #5c5c66; --line: #d4d4da; }
+:root { color-scheme: light dark;
+  --ink: #1b1b1f; --paper: #fdfdfd; --soft: #5c5c66; --line: #d4d4da; }
 @media (prefers-color-scheme: dark) {
   :root { --ink: #e8e8ec; --paper: #17171b; --soft: #a2a2ad; --line: #3a3a42; } }
 body { font: 15px/1.5 system-ui, sans-serif; color: var(--ink); background: var(--paper);

@@ -167,15 +167,6 @@ std::string DescribeTuneReport(const TuneReport& report, Colour colour, size_t w
   return text + "\n" + DrawHeatMaps(HeatMapsOf(report), colour, width) + HeatLegend(colour);
 }
 
-std::string DescribeTuneProgress(const aio::TuneProgress& progress) {
-  std::string round = progress.round == 0 ? "warming up"
-                                          : fmt::format("round {}, {} settings", progress.round,
-                                                        progress.settings_in_round);
-  return fmt::format("{:.1f} of {:.4g} s  {}  {}, {}", progress.used.count(),
-                     progress.budget.count(), round, TrafficName(progress.traffic),
-                     DescribeSetting(progress.setting));
-}
-
 std::string TuneReportToJson(const TuneReport& report) {
   nlohmann::ordered_json json = {{"winner", nullptr},
                                  {"cancelled", report.cancelled},

@@ -12,9 +12,6 @@ namespace strata::tools {
 // The winner, how sure that is, the most telling candidates as a table, failures, heat maps.
 std::string DescribeTuneReport(const aio::TuneReport& report, Colour colour, size_t width);
 
-// One line: "12.3 of 60 s  round 3, 9 settings  mix, io_uring 1 MiB x 8 x 1 thread".
-std::string DescribeTuneProgress(const aio::TuneProgress& progress);
-
 // One object: what was asked, the winner, the best of each traffic, every candidate.
 std::string TuneReportToJson(const aio::TuneReport& report);
 

@@ -4,7 +4,6 @@
 #include <gtest/gtest.h>
 
 #include <nlohmann/json.hpp>
-#include <regex>
 
 #include "tests/tools/tune_reports.h"
 #include "tests/tools/xml_check.h"
@@ -52,12 +51,17 @@ TEST(HeatMapTest, MapsOfAnEngineStandSideBySideWhereThereIsRoom) {
   EXPECT_THAT(narrow, HasSubstr("   1 MiB      *3.97\n\nio_uring"));
 }
 
+std::string WithoutColours(std::string text) {
+  for (size_t at; (at = text.find('\x1b')) != std::string::npos;)
+    text.erase(at, text.find('m', at) + 1 - at);
+  return text;
+}
+
 TEST(HeatMapTest, ColoursEndWithTheirCells) {
   std::string map = DrawHeatMaps(HeatMapsOf(SmallReport()), Colour::kAnsi, 80);
   EXPECT_THAT(map, HasSubstr("\x1b[48;5;226;38;5;16m*3.97\x1b[0m\n"));
-  EXPECT_THAT(std::regex_replace(map, std::regex("\x1b\\[[0-9;]*m"), ""),
-              HasSubstr(" 512 KiB  1.00 3.00\n"
-                        "   1 MiB      *3.97\n"));
+  EXPECT_THAT(WithoutColours(map), HasSubstr(" 512 KiB  1.00 3.00\n"
+                                             "   1 MiB      *3.97\n"));
 }
 
 TEST(HeatMapTest, LevelsAreNarrowNearTheBest) {
@@ -110,20 +114,6 @@ TEST(TuneTextTest, ASearchThatWasCancelledAtOnceSaysSo) {
       << text;
   EXPECT_EQ(XmlCheck::Problem(TuneReportToHtml(report, {})), "");
   EXPECT_TRUE(nlohmann::json::parse(TuneReportToJson(report))["winner"].is_null());
-}
-
-TEST(TuneTextTest, ProgressIsOneLine) {
-  aio::TuneProgress progress = {.round = 3,
-                                .settings_in_round = 9,
-                                .used = std::chrono::duration<double>(12.34),
-                                .budget = std::chrono::duration<double>(60),
-                                .setting = {},
-                                .traffic = aio::Traffic::kMix,
-                                .leader = {}};
-  EXPECT_EQ(DescribeTuneProgress(progress),
-            "12.3 of 60 s  round 3, 9 settings  mix, io_uring 1 MiB x 16 x 1 thread");
-  progress.round = 0;
-  EXPECT_THAT(DescribeTuneProgress(progress), HasSubstr("warming up"));
 }
 
 TEST(TuneTextTest, JsonHasEveryCandidateAndTheWinner) {
