@@ -38,6 +38,7 @@ using aio::TuneReport;
 
 constexpr uint64_t kMostInFlightBytes = 256_MiB;
 constexpr uint64_t kLeastInFlightBytes = 16_MiB;
+constexpr Seconds kLongestWait = std::chrono::milliseconds(25);
 
 bool Stop() { return StopRequested(); }
 
@@ -175,16 +176,16 @@ class Tuning {
     return aio::DiskMeter::Create(*target_, most_bytes);
   }
 
-  // More in flight than the drive moves in a tenth of a second only waits there: a read that the
-  // step needs would wait behind it.
+  // More in flight than the drive moves in a while many times its latency only waits there, and a
+  // read that the step needs would wait behind it.
   Result<uint64_t> InFlightLimit() {
     AioSetting setting = {.backend = machine_.backends[0]};
     setting.queue_depth = static_cast<uint32_t>(
         std::clamp<uint64_t>(limit_bytes_ / setting.block_size_bytes, 1, setting.queue_depth));
     STRATA_ASSIGN_OR_RETURN(aio::TuneSample sample,
                             Measure(setting, traffics_.back(), std::chrono::milliseconds(200)));
-    uint64_t tenth_bytes = static_cast<uint64_t>(sample.bytes_per_s / 10);
-    return std::min(limit_bytes_, std::max(kLeastInFlightBytes, tenth_bytes));
+    uint64_t moved_bytes = static_cast<uint64_t>(sample.bytes_per_s * kLongestWait.count());
+    return std::min(limit_bytes_, std::max(kLeastInFlightBytes, moved_bytes));
   }
 
   Result<aio::TuneSample> Measure(const AioSetting& setting, Traffic traffic,
