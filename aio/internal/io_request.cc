@@ -111,8 +111,13 @@ void IoRequest::Finish(const Status& piece_status) {
     if (failure_.ok()) failure_ = piece_status;
     --pieces_out_;
     if (!ReadyLocked()) return;
-    became_ready_.notify_all();
   }
+  TellReady();
+}
+
+// Without the lock, which whoever wakes would have to wait for.
+void IoRequest::TellReady() {
+  became_ready_.notify_all();
   if (options_.done) options_.done();
 }
 
@@ -122,9 +127,8 @@ void IoRequest::EndEarly(const Status& why) {
     if (ReadyLocked() || !failure_.ok()) return;
     failure_ = why;
     if (!ReadyLocked()) return;  // the last of the pieces that are out will say so
-    became_ready_.notify_all();
   }
-  if (options_.done) options_.done();
+  TellReady();
 }
 
 bool IoRequest::ReadyLocked() const {

@@ -161,6 +161,7 @@ class IoRequest : public std::enable_shared_from_this<IoRequest> {
 
  private:
   bool ReadyLocked() const;
+  void TellReady();
   IoPiece NextPieceLocked();
   uint64_t BodyBytes(const IoSegment& segment) const;
   IoPiece CutBody(const IoSegment& segment, uint64_t body_bytes);
