@@ -14,8 +14,8 @@ struct WindowPlan {
   uint64_t blocks() const { return blocks_per_slot * num_slots; }
 };
 
-// All that the engine may have in flight, one request that it goes on with, and one that the
-// submitting thread prepares. Not more than `max_blocks` at a time.
+// All that the engine may have in flight, and one request that it goes on with while the submitting
+// thread prepares the next. Not more than `max_blocks` at a time.
 WindowPlan PlanWindow(const AioSetting& setting, uint64_t max_blocks);
 
 }  // namespace strata::aio
