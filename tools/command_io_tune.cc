@@ -89,6 +89,11 @@ class Tuning {
     meter_ = &meter;
     STRATA_ASSIGN_OR_RETURN(machine_.in_flight_limit_bytes, InFlightLimit());
     Seconds prepared = aio::SteadySeconds() - start_;
+    if (prepared >= arguments_.budget) {
+      return InvalidArgument(fmt::format(
+          "a budget of {} was used up by {} of preparation: give more time, or less data (--size)",
+          FormatDuration(arguments_.budget), FormatDuration(prepared)));
+    }
     aio::TuneOptions options = {.candidates = DefaultCandidates(machine_),
                                 .traffics = traffics_,
                                 .budget = arguments_.budget - prepared,

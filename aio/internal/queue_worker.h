@@ -69,6 +69,8 @@ class QueueWorker {
   RequestEngine& engine_;
   Drain& drain_;
 
+  const uint32_t batch_;       // transfers in one call
+  uint32_t num_prepared_ = 0;  // and not handed over yet
   bool wake_armed_ = false;
   // In the kernel, by the tag of their transfer. Only the worker's thread changes them, with the
   // lock; others look with the lock.

@@ -31,7 +31,7 @@ class QueueEngineTest : public testing::Test {
   QueueEngineTest() { Use({}); }
 
   void Use(IoEngineOptions options) {
-    options.block_size_bytes = 16_KiB;
+    options.block_size_bytes = block_bytes_;
     options.queue_depth = kDepth;
     engine_ = OrDie(QueueEngine::Create(options, IoBackend::kIoUring, [this] { return NewQueue(); },
                                         {.pause_step = std::chrono::milliseconds(0),
@@ -65,6 +65,7 @@ class QueueEngineTest : public testing::Test {
     EXPECT_EQ(kernel_.most_in_kernel, kDepth);
   }
 
+  uint64_t block_bytes_ = 16_KiB;
   FakeKernel kernel_;
   std::atomic<uint64_t> seed_ = 0;
   ScratchDirectory directory_;
@@ -74,6 +75,23 @@ class QueueEngineTest : public testing::Test {
   HugeMemory memory_ = OrDie(HugeMemory::Map(2 * kHalfBytes));
   std::unique_ptr<IoEngine> engine_;
 };
+
+// The kernel merges neighbours that it is given in one call.
+TEST_F(QueueEngineTest, LargeTransfersGoTwoAtATimeSmallOnesAllAtOnce) {
+  for (auto [block_bytes, limit] : {std::pair(64_KiB, size_t{8}), std::pair(128_KiB, size_t{2})}) {
+    block_bytes_ = block_bytes;
+    Use({});
+    std::atomic<size_t> most = 0;
+    Submissions([&most](size_t num_prepared) {
+      most = std::max(most.load(), num_prepared);
+      return FakeKernel::TakeAll(num_prepared);
+    });
+    ExpectRoundTrip();
+    EXPECT_GE(most, limit);
+    EXPECT_LE(most, limit + 1);  // with the wake-up
+    Submissions(FakeKernel::TakeAll);
+  }
+}
 
 TEST_F(QueueEngineTest, CompletionsMayComeInAnyOrder) {
   for (int i = 0; i < 5; ++i) ExpectRoundTrip();
