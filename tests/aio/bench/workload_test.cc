@@ -196,7 +196,9 @@ TEST_F(BadBlockTest, AFlippedBitIsFound) {
 TEST_F(BadBlockTest, AnErrorEndsTheRunAndNamesThePlace) {
   Status status = WriteAndCheck({.kind = FaultKind::kError, .error_number = EIO});
   EXPECT_EQ(status.code(), Code::kIoError);
-  EXPECT_THAT(status.message(), AllOf(HasSubstr("offset_bytes=1048576"), HasSubstr("Input/out")));
+  std::string path = target_->files().files()[0].path();
+  EXPECT_THAT(status.message(), AllOf(HasSubstr("write " + path + " offset_bytes="),
+                                      HasSubstr(": Input/output error")));
 }
 
 TEST_F(WorkloadTest, WhatIsReadIsCheckedAsItComes) {
