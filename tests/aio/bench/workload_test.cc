@@ -174,7 +174,7 @@ class BadBlockTest : public WorkloadTest {
   void ExpectNamesThePlace(const Status& status) const {
     EXPECT_EQ(status.code(), Code::kDataLoss);
     std::string before = "verify " + target_->files().files()[0].path() + " offset_bytes=";
-    ASSERT_THAT(status.message(), StartsWith(before));
+    ASSERT_THAT(status.message(), ::testing::StartsWith(before));
     uint64_t offset_bytes = std::stoull(status.message().substr(before.size()));
     EXPECT_GE(offset_bytes, 1_MiB);
     EXPECT_LT(offset_bytes, 1_MiB + 64_KiB);
