@@ -59,6 +59,13 @@ std::string RegisteredNote(const MemoryChunks& chunks) {
                      chunks.num_chunks(), chunks.num_chunks() == 1 ? "chunk" : "chunks");
 }
 
+// One for every transfer and one for the wake-up. The thread of sqpoll gives entries back a batch
+// at a time: completions, and what is submitted after them, may overtake that by one batch.
+uint32_t NumEntries(const IoEngineOptions& options) {
+  uint32_t at_a_time = options.queue_depth + 1;
+  return options.sqpoll ? 2 * at_a_time : at_a_time;
+}
+
 }  // namespace
 
 Result<std::unique_ptr<Uring>> Uring::Create(const IoEngineOptions& options) {
@@ -75,7 +82,7 @@ Status Uring::SetUp(const IoEngineOptions& options) {
     io_uring_params params = {};
     params.flags = choice.flags | (options.iopoll ? IORING_SETUP_IOPOLL : 0);
     params.sq_thread_idle = kSqpollIdleMs;
-    result = io_uring_queue_init_params(options.queue_depth + 1, &ring_, &params);
+    result = io_uring_queue_init_params(NumEntries(options), &ring_, &params);
     if (result == -EINVAL) continue;  // an older kernel
     if (result < 0) break;
     is_set_up_ = true;

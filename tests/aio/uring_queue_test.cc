@@ -163,5 +163,26 @@ TEST_F(UringKnobsTest, ADrivePolledForCompletionsWorksOrSaysThatItCannot) {
   }
 }
 
+// What is in the page cache is there before the kernel has told that it took the submission.
+TEST(UringSqpollTest, CompletionsThatOvertakeTheirSubmissionFindRoomForTheNext) {
+  ScratchDirectory directory;
+  File file = OrDie(File::Open(
+      directory.File("data"),
+      {.access = FileAccess::kReadWrite, .create = FileCreate::kCreateNew, .direct = false}));
+  ASSERT_TRUE(file.Preallocate(4_MiB).ok());
+  HugeMemory memory = OrDie(HugeMemory::Map(4_MiB));
+  for (uint64_t block_bytes : {4_KiB, 128_KiB}) {
+    Result<std::unique_ptr<IoEngine>> engine = IoEngine::Create({.backend = IoBackend::kIoUring,
+                                                                 .block_size_bytes = block_bytes,
+                                                                 .queue_depth = 7,
+                                                                 .sqpoll = true});
+    if (engine.status().code() == Code::kUnavailable && !IsRequired("uring"))
+      GTEST_SKIP() << engine.status().ToString();
+    ASSERT_TRUE(engine.ok()) << engine.status().ToString();
+    for (int i = 0; i < 100; ++i)
+      ASSERT_EQ((*engine)->StartRead(file, 0, memory.bytes()).Wait().ToString(), "ok");
+  }
+}
+
 }  // namespace
 }  // namespace strata::aio
