@@ -12,7 +12,7 @@ namespace strata::aio::bench_internal {
 namespace {
 
 // A cheaper setting than the fastest wins when it is so sure not to be slower by more than this.
-constexpr double kSurelyWithin = 0.05;
+constexpr double kSurelyWithin = 0.03;
 
 class ReportWriter {
  public:

@@ -1,5 +1,6 @@
 // The exhaustive sweep that strata io tune saves its users: every setting, several rounds, and then
 // the best of them against the settings that were picked, run by run. Called by tune_vs_sweep.sh.
+// Median and objective are its own, not aio/bench's: it is what those are judged by.
 #include <fmt/format.h>
 
 #include <CLI/CLI.hpp>
@@ -74,7 +75,8 @@ Bests BestsOf(const std::vector<Row>& rows) {
 
 Result<AioSetting> ParsePick(const std::string& text) {
   std::vector<std::string> parts = CLI::detail::split(text, ',');
-  if (parts.size() != 5) return InvalidArgument("'" + text + "': BACKEND,BLOCK,DEPTH,THREADS,SQPOLL");
+  if (parts.size() != 5)
+    return InvalidArgument("'" + text + "': BACKEND,BLOCK,DEPTH,THREADS,SQPOLL");
   AioSetting setting;
   STRATA_ASSIGN_OR_RETURN(setting.backend, ParseIoBackend(parts[0]));
   setting.block_size_bytes = std::stoull(parts[1]);
@@ -135,9 +137,8 @@ nlohmann::json ToJson(const std::vector<Row>& rows) {
 
 std::vector<Row> BestRows(std::vector<Row> rows, size_t count) {
   Bests bests = BestsOf(rows);
-  std::ranges::sort(rows, [&](const Row& a, const Row& b) {
-    return Speed(a, bests) > Speed(b, bests);
-  });
+  std::ranges::sort(rows,
+                    [&](const Row& a, const Row& b) { return Speed(a, bests) > Speed(b, bests); });
   rows.resize(std::min(rows.size(), count));
   for (Row& row : rows) row.gb_per_s = {};
   return rows;
@@ -153,10 +154,9 @@ Status Run(const Arguments& arguments) {
                           BenchTarget::Create({.paths = {arguments.directory},
                                                .size_bytes = arguments.size_mib * 1_MiB}));
   std::vector<Row> rows;
-  for (const AioSetting& setting : DefaultCandidates(
-           {.cores = std::thread::hardware_concurrency(),
-            .in_flight_limit_bytes = arguments.in_flight_mib * 1_MiB,
-            .backends = {kAllIoBackends.begin(), kAllIoBackends.end()}}))
+  for (const AioSetting& setting : DefaultCandidates({.cores = std::thread::hardware_concurrency(),
+                                   .in_flight_limit_bytes = arguments.in_flight_mib * 1_MiB,
+                                   .backends = {kAllIoBackends.begin(), kAllIoBackends.end()}}))
     rows.push_back({.setting = setting});
   uint64_t memory_bytes = 0;
   for (const Row& row : rows)
@@ -169,9 +169,8 @@ Status Run(const Arguments& arguments) {
   std::vector<Row> contestants = BestRows(rows, arguments.best);
   for (const AioSetting& pick : picks) contestants.push_back({.setting = pick});
   sweep.Measure(contestants, arguments.contests, arguments.contest_seconds, "contest");
-  nlohmann::json report = {{"sweep", ToJson(rows)},
-                           {"contest", ToJson(contestants)},
-                           {"num_picks", picks.size()}};
+  nlohmann::json report = {
+      {"sweep", ToJson(rows)}, {"contest", ToJson(contestants)}, {"num_picks", picks.size()}};
   fmt::print("{}\n", report.dump());
   return OkStatus();
 }
