@@ -119,6 +119,7 @@ class Bench {
     report_.sqpoll = arguments_.sqpoll;
     report_.iopoll = arguments_.iopoll;
     report_.registered_files = arguments_.registered_files;
+    report_.repeats_data = arguments_.repeat_data;
     report_.memory_bytes = memory_->bytes().size();
     report_.huge_bytes = aio::HugePageBytes(memory_->bytes());
     report_.size_bytes = target_->size_bytes();
@@ -135,6 +136,7 @@ class Bench {
         .duration = aio::Seconds(arguments_.seconds),
         .runs = arguments_.runs,
         .check = arguments_.verify ? aio::DataCheck::kOn : aio::DataCheck::kOff,
+        .written = arguments_.repeat_data ? aio::WrittenData::kRepeated : aio::WrittenData::kUnique,
         .progress = [this, &mix](const aio::PhaseProgress& now) { ShowPhase(mix, now); },
         .check_progress = ShowBytes(),
         .stop = Stop};

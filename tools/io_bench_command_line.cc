@@ -113,8 +113,12 @@ void AddMeasuring(CLI::App* command, IoBenchArguments& arguments) {
   command->add_option("--runs", arguments.runs, "that the seconds are split into")
       ->check(CLI::Range(1u, kMaxRuns))
       ->capture_default_str();
-  command->add_flag("--verify", arguments.verify,
-                    "check all data that is read, and read all that was written");
+  CLI::Option* verify = command->add_flag(
+      "--verify", arguments.verify, "check all data that is read, and read all that was written");
+  command
+      ->add_flag("--repeat-data", arguments.repeat_data,
+                 "write the same bytes again: no CPU time goes into making data unique")
+      ->excludes(verify);
   command->add_flag("--json", arguments.json, "print JSON");
 }
 

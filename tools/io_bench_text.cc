@@ -101,6 +101,7 @@ std::string TargetText(const BenchReport& report) {
   if (report.sqpoll) engine += ", sqpoll";
   if (report.iopoll) engine += ", iopoll";
   if (report.registered_files) engine += ", registered files";
+  if (report.repeats_data) engine += ", the same data written again";
   return text + fmt::format("{}, blocks of {}, queue depth {}, {} thread{}\n", engine,
                             FormatBytes(report.block_size_bytes), report.queue_depth,
                             report.thread_count, report.thread_count == 1 ? "" : "s");
@@ -254,6 +255,7 @@ std::string BenchToJson(const BenchReport& report) {
                {"sqpoll", report.sqpoll},
                {"iopoll", report.iopoll},
                {"registered_files", report.registered_files},
+               {"repeats_data", report.repeats_data},
                {"device", "cpu"},
                {"memory_bytes", report.memory_bytes},
                {"huge_page_bytes", report.huge_bytes},

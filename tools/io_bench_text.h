@@ -18,6 +18,7 @@ struct BenchReport {
   bool sqpoll = false;
   bool iopoll = false;
   bool registered_files = false;
+  bool repeats_data = false;
   uint64_t memory_bytes = 0;
   uint64_t huge_bytes = 0;  // of the memory
   uint64_t size_bytes = 0;  // of the target

@@ -38,6 +38,7 @@ struct IoBenchArguments {
   double seconds = 5;  // for each kind of traffic
   uint32_t runs = 3;   // that share them
   bool verify = false;
+  bool repeat_data = false;
   std::string device = "cpu";
   bool equal_stripes = false;
   bool destroy_data = false;

@@ -24,6 +24,7 @@ WorkloadOptions OptionsOfRun(const PhaseOptions& phase, uint32_t run) {
                              .duration = duration,
                              .warm_up = warm_up,
                              .check = phase.check,
+                             .written = phase.written,
                              .seed = run + 1,
                              .stop = phase.stop};
   if (!phase.progress) return options;

@@ -30,6 +30,7 @@ struct PhaseOptions {
   uint32_t runs = 3;
   // On: after writes, everything is read and checked, off the clock.
   DataCheck check = DataCheck::kOff;
+  WrittenData written = WrittenData::kUnique;
   std::function<void(const PhaseProgress&)> progress = {};
   BytesProgress check_progress = {};
   StopCheck stop = {};

@@ -113,6 +113,7 @@ class Run {
   }
 
   void MakeData(uint64_t offset_bytes, std::span<std::byte> memory) {
+    if (options_.written == WrittenData::kRepeated) return;
     if (options_.check == DataCheck::kOff) return target_.StampForWrite(offset_bytes, memory);
     ThreadCpuTimer timer(watch_->check_cpu_s());
     target_.FillForWrite(offset_bytes, memory);
@@ -187,6 +188,7 @@ Result<WorkloadResult> RunWorkload(BenchTarget& target, IoEngine& engine, const 
                                    std::span<std::byte> memory, const WorkloadOptions& options) {
   STRATA_CHECK(options.mix.reads > 0 || options.mix.writes > 0);
   STRATA_CHECK(memory.size() >= setting.block_size_bytes);
+  STRATA_CHECK(options.check == DataCheck::kOff || options.written == WrittenData::kUnique);
   if (options.mix.writes > 0 || options.check == DataCheck::kOn)
     STRATA_RETURN_IF_ERROR(target.CheckWritable());
   STRATA_RETURN_IF_ERROR(CheckSize(target, setting, options.mix));

@@ -34,6 +34,8 @@ std::string DescribeMix(const Mix& mix);  // "read", "write", "mixed 70:30"
 
 enum class AccessOrder { kSequential, kRandom };
 enum class DataCheck { kOff, kOn };
+// Whether a drive that recognises what it has seen may find something.
+enum class WrittenData { kUnique, kRepeated };
 
 using Seconds = std::chrono::duration<double>;
 
@@ -55,6 +57,9 @@ struct WorkloadOptions {
   // made anew; WorkloadResult::check_cpu_s says what that costs, on the clock. Off: writes differ
   // from each other in 40 bytes of every 4 KiB.
   DataCheck check = DataCheck::kOff;
+  // Repeated: the buffers as they are, time and again, so that making data costs nothing. The
+  // target's content is not known any more. Not together with checking.
+  WrittenData written = WrittenData::kUnique;
   uint64_t seed = 1;
   std::function<void(const WorkloadProgress&)> progress = {};
   StopCheck stop = {};

@@ -103,6 +103,15 @@ TEST_F(IoBenchTest, VerifiesAndSaysSo) {
   }
 }
 
+TEST_F(IoBenchTest, RepeatedDataIsSaidAndCannotBeVerified) {
+  json report = BenchJson({"--write", "--repeat-data"});
+  EXPECT_EQ(report["repeats_data"], true);
+  EXPECT_GT(report["phases"][0]["bytes"], 0);
+  Outcome both = Bench({"--write", "--repeat-data", "--verify"});
+  EXPECT_EQ(both.exit_code, 2);
+  EXPECT_THAT(both.err, testing::HasSubstr("--verify"));
+}
+
 TEST_F(IoBenchTest, EveryEngineOfThisMachineMeasures) {
   for (aio::IoBackend backend : aio::kAllIoBackends) {
     std::string engine(aio::IoBackendName(backend));

@@ -57,6 +57,18 @@ TEST_F(WorkloadTest, EveryMixAndOrderMovesWhatItSaysAndLeavesTheDataRight) {
   }
 }
 
+// What stands on the drive then is what was in memory, and nobody made it anew.
+TEST_F(WorkloadTest, RepeatedDataIsWrittenAsItIs) {
+  WorkloadOptions options = For({0, 1});
+  options.check = DataCheck::kOff;
+  options.written = WrittenData::kRepeated;
+  WorkloadResult result = OrDie(Run(Posix(64_KiB, 4), options));
+  EXPECT_GT(result.bytes_written, 0u);
+  Status checked = target_->CheckAll();
+  EXPECT_EQ(checked.code(), Code::kDataLoss);
+  EXPECT_EQ(result.check_cpu_s, 0);
+}
+
 TEST_F(WorkloadTest, AMixKeepsToItsRatio) {
   WorkloadResult result = OrDie(Run(Posix(64_KiB, 4), For({70, 30}, AccessOrder::kRandom)));
   double share = static_cast<double>(result.total_bytes_read) /
