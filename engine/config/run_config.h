@@ -23,6 +23,7 @@
 namespace strata::engine {
 
 enum class Precision : uint8_t { kBf16, kFp32 };
+enum class MicroBatchSchedule : uint8_t { kVertical, kHorizontal };
 enum class OptimizerType : uint8_t { kAdamW, kAdam };
 enum class OffloadDevice : uint8_t { kNone, kCpu, kNvme };
 enum class TokenizerType : uint8_t { kBytes };
@@ -56,6 +57,8 @@ struct TrainConfig {
   uint64_t train_micro_batch_size_per_gpu = 0;
   uint64_t gradient_accumulation_steps = 0;
   uint64_t world_size = 1;
+  // Vertical: all micro-batches pass through a unit before the next unit is fetched.
+  MicroBatchSchedule schedule = MicroBatchSchedule::kVertical;
   double gradient_clipping = 1;  // of the global norm; 0: off
   Precision precision = Precision::kBf16;
   uint64_t seed = 0;

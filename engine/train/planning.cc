@@ -170,6 +170,8 @@ Result<PlannedRun> PrepareRun(const RunConfig& config) {
   run.program = MakeStepProgram(
       run.layout, *run.model,
       {.num_micro_batches = static_cast<uint32_t>(config.train.gradient_accumulation_steps),
+       .schedule = config.train.schedule == MicroBatchSchedule::kVertical ? Schedule::kVertical
+                                                                          : Schedule::kHorizontal,
        .clips = config.train.gradient_clipping > 0,
        .optimizer_on_device = run.layout.options.optimizer_home == Tier::kDevice});
   run.staging_bytes = LargestDeviceHome(run.layout);

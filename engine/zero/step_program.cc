@@ -39,16 +39,22 @@ class ProgramBuilder {
   }
 
   StepProgram Build() && {
-    for (uint32_t micro = 0; micro < options_.num_micro_batches; ++micro) LoadBatch(micro);
-    Forward();
-    Head();
-    Backward();
+    const uint32_t all = options_.num_micro_batches;
+    const uint32_t together = options_.schedule == Schedule::kVertical ? all : 1;
+    for (uint32_t first = 0; first < all; first += together) Walk({first, first + together});
     if (options_.clips) ClipThenUpdateAll();
     Report();
     return std::move(program_);
   }
 
  private:
+  // The micro-batches that walk through the model together.
+  struct Micros {
+    uint32_t first = 0;
+    uint32_t end = 0;
+  };
+  bool AreLast(Micros micros) const { return micros.end == options_.num_micro_batches; }
+
   uint32_t num_units() const { return static_cast<uint32_t>(layout_.units.size()); }
   uint32_t head_unit() const { return num_units() - 1; }
   bool tied() const { return model_.config().tie_word_embeddings; }
@@ -104,6 +110,13 @@ class ProgramBuilder {
     program_.payloads.push_back(payload);
   }
 
+  void Walk(Micros micros) {
+    for (uint32_t micro = micros.first; micro < micros.end; ++micro) LoadBatch(micro);
+    Forward(micros);
+    Head(micros);
+    Backward(micros);
+  }
+
   void LoadBatch(uint32_t micro) {
     BlockId tokens = Tokens(micro);
     AddOp({.name = fmt::format("load batch micro={}", micro),
@@ -128,10 +141,10 @@ class ProgramBuilder {
     return whole;
   }
 
-  void Forward() {
+  void Forward(Micros micros) {
     for (uint32_t unit = 0; unit < head_unit(); ++unit) {
       BlockId weights = FetchWeights(unit, "forward");
-      for (uint32_t micro = 0; micro < options_.num_micro_batches; ++micro) {
+      for (uint32_t micro = micros.first; micro < micros.end; ++micro) {
         BlockId in = unit == 0 ? Tokens(micro) : Input(unit, micro);
         ForwardOp(unit, micro, {{weights, kR}, {in, kR}, {Input(unit + 1, micro), kW}});
       }
@@ -170,11 +183,11 @@ class ProgramBuilder {
     return fmt::format("{}.{}", unit, pass == Pass::kForward ? "forward" : "backward");
   }
 
-  void Head() {
+  void Head(Micros micros) {
     uint32_t unit = head_unit();
     BlockId weights = FetchWeights(unit, "head");
     BlockId embedding = tied() ? FetchWeights(0, "head") : BlockId{};
-    for (uint32_t micro = 0; micro < options_.num_micro_batches; ++micro) {
+    for (uint32_t micro = micros.first; micro < micros.end; ++micro) {
       OpPayload payload{
           .role = OpRole::kHead, .is_first = micro == 0, .is_first_embedding_gradient = micro == 0};
       std::vector<Access> accesses = {{weights, kR}, Accumulate(WholeGradient(unit))};
@@ -188,17 +201,22 @@ class ProgramBuilder {
       accesses.push_back(Accumulate(Loss()));
       AddUnitOp("loss and backward", Pass::kBackward, unit, micro, std::move(accesses), payload);
     }
-    FinishGradient(unit);
+    if (AreLast(micros)) FinishGradient(unit);
   }
 
-  void Backward() {
-    for (uint32_t unit = head_unit(); unit-- > 0;) {
-      BlockId weights = unit == 0 ? BlockId{} : FetchWeights(unit, "backward");
-      for (uint32_t micro = 0; micro < options_.num_micro_batches; ++micro) {
-        unit == 0 ? EmbeddingBackward(micro) : LayerBackward(unit, weights, micro);
-      }
-      FinishGradient(unit);
+  void Backward(Micros micros) {
+    for (uint32_t unit = head_unit() - 1; unit > 0; --unit) {
+      BlockId weights = FetchWeights(unit, "backward");
+      for (uint32_t micro = micros.first; micro < micros.end; ++micro)
+        LayerBackward(unit, weights, micro);
+      if (AreLast(micros)) FinishGradient(unit);
     }
+    // Tied, one gradient is summed over what the head adds, then over what the embedding adds, in
+    // this order in every schedule: so the embedding's wait for the last head.
+    if (tied() && !AreLast(micros)) return;
+    if (tied()) micros.first = 0;
+    for (uint32_t micro = micros.first; micro < micros.end; ++micro) EmbeddingBackward(micro);
+    if (AreLast(micros)) FinishGradient(0);
   }
 
   void LayerBackward(uint32_t unit, BlockId weights, uint32_t micro) {

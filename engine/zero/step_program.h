@@ -1,9 +1,12 @@
 // A training step as a trace: which operation touches which block, in order.
 //
 // Vertical schedule: all micro-batches pass through a unit before the next unit is fetched, so
-// gradient accumulation does not multiply the traffic. Backward recomputes each unit from its saved
-// input. Without clipping a unit is updated as soon as its gradient is whole; with clipping all
-// updates wait for the global norm.
+// gradient accumulation does not multiply the traffic, but the activations of all of them are kept.
+// Horizontal: one micro-batch after the other passes through the whole model, so only one's
+// activations are kept, but weights and the sums of gradients move once per micro-batch. Gradients
+// are summed in the same order in both. Backward recomputes each unit from its saved input. Without
+// clipping a unit is updated as soon as its gradient is whole; with clipping all updates wait for
+// the global norm.
 #pragma once
 
 #include <cstdint>
@@ -54,8 +57,12 @@ struct StepProgram {
   // StateLayout::blocks[i] is trace block i; step blocks follow.
 };
 
+// The order in which micro-batches and units are walked.
+enum class Schedule : uint8_t { kVertical, kHorizontal };
+
 struct StepProgramOptions {
   uint32_t num_micro_batches = 1;
+  Schedule schedule = Schedule::kVertical;
   bool clips = true;
   bool optimizer_on_device = false;  // updates on the compute lane, else on the cpu lane
 };

@@ -10,6 +10,7 @@ namespace {
 using namespace std::string_view_literals;
 
 constexpr std::array kPrecisions = {"bf16"sv, "fp32"sv};
+constexpr std::array kSchedules = {"vertical"sv, "horizontal"sv};
 constexpr std::array kOptimizerTypes = {"AdamW"sv, "Adam"sv};
 constexpr std::array kOffloadDevices = {"none"sv, "cpu"sv, "nvme"sv};
 constexpr std::array kTokenizers = {"bytes"sv};
@@ -37,6 +38,7 @@ void VisitTrain(FieldVisitor& v, TrainConfig& train) {
   v.Integer("train_micro_batch_size_per_gpu", train.train_micro_batch_size_per_gpu, kBatch);
   v.Integer("gradient_accumulation_steps", train.gradient_accumulation_steps, kBatch);
   v.Integer("world_size", train.world_size, {1, 65536});
+  v.Choice("schedule", train.schedule, kSchedules);
   v.Number("gradient_clipping", train.gradient_clipping, {.min = 0, .max = 1e6});
   v.Choice("precision", train.precision, kPrecisions);
   v.Integer("seed", train.seed, kAnySeed);

@@ -69,6 +69,9 @@ std::vector<Case> AllCases() {
                                      .clips = (bits & 1) != 0,
                                      .optimizer_on_device = (bits & 2) != 0};
           cases.push_back({precision, world, options, (bits & 4) != 0});
+          if (micro == 1) continue;
+          cases.back().options.schedule = Schedule::kHorizontal;
+          cases.push_back({precision, world, options, (bits & 4) != 0});
         }
       }
     }
@@ -183,6 +186,45 @@ TEST(StepProgram, MicroBatchesOfOneUnitStandTogether) {
     positions[{static_cast<int>(payload.role), payload.unit}].push_back(i);
   }
   for (const auto& [key, at] : positions) EXPECT_EQ(at.back() - at.front() + 1, at.size());
+}
+
+// The horizontal schedule: only one micro-batch's activations are alive at a time.
+TEST(StepProgram, HorizontallyAMicroBatchEndsBeforeTheNextStarts) {
+  for (bool tied : {false, true}) {
+    Built built = Build(
+        {.options = {.num_micro_batches = 3, .schedule = Schedule::kHorizontal}, .tied = tied});
+    uint32_t micro = 0;
+    for (const OpPayload& payload : built.program.payloads) {
+      if (payload.role < OpRole::kEmbeddingForward) continue;
+      if (payload.role >= OpRole::kEmbeddingBackward) continue;
+      EXPECT_GE(payload.micro, micro);
+      micro = payload.micro;
+    }
+    EXPECT_EQ(micro, 2u);
+  }
+}
+
+// Sums of gradients round: what is added to one in which order must not depend on the schedule.
+TEST(StepProgram, EveryGradientIsSummedInTheSameOrderInBothSchedules) {
+  auto additions = [](bool tied, Schedule schedule) {
+    Built built = Build({.options = {.num_micro_batches = 3, .schedule = schedule}, .tied = tied});
+    std::map<std::string, std::vector<std::pair<OpRole, uint32_t>>> by_gradient;
+    for (size_t i = 0; i < built.program.payloads.size(); ++i) {
+      const OpPayload& payload = built.program.payloads[i];
+      if (built.program.trace.ops[i].lane != Lane::kCompute) continue;
+      for (const prefetch::Access& access : built.program.trace.ops[i].accesses) {
+        const prefetch::TraceBlock& block = built.program.trace.blocks[Index(access.block)];
+        if (access.mode != AccessMode::kRead && block.name.ends_with("/g32"))
+          by_gradient[block.name].push_back({payload.role, payload.micro});
+      }
+    }
+    return by_gradient;
+  };
+  for (bool tied : {false, true}) {
+    auto vertical = additions(tied, Schedule::kVertical);
+    EXPECT_EQ(vertical.size(), 6u);
+    EXPECT_EQ(vertical, additions(tied, Schedule::kHorizontal));
+  }
 }
 
 TEST(StepProgram, FirstToucherOfAGradientStartsItFromZero) {
