@@ -48,6 +48,14 @@ std::string DescribeModel(const PlannedRun& run) {
   text +=
       fmt::format("homes   weights: {}, optimizer: {}\n", TierName(run.layout.options.weights_home),
                   TierName(run.layout.options.optimizer_home));
+  if (run.host_cache_bytes > 0) {
+    text += fmt::format(
+        "cache   {} of that state stays in host memory ({}), on nvme at checkpoints only:\n"
+        "        a crash goes back to the last one\n",
+        FormatBytes(run.host_cache_bytes),
+        Percent(static_cast<double>(run.host_cache_bytes) /
+                static_cast<double>(run.layout.size_bytes())));
+  }
   return text;
 }
 
@@ -173,6 +181,7 @@ std::string PlanToJson(const PlannedRun& run) {
   nlohmann::ordered_json json;
   json["parameters"] = engine::NumParameters(run.config.model.llama);
   json["training_state_bytes"] = TrainingStateBytes(run);
+  json["host_cache_bytes"] = run.host_cache_bytes;
   json["store_bytes"] = StoreBytes(run);
   json["num_nodes"] = run.plan.nodes.size();
   json["prefetch_ops"] = run.plan.prefetch_ops;

@@ -94,6 +94,9 @@ struct ZeroConfig {
   uint64_t stage = 0;
   OffloadConfig offload_optimizer;       // needs stage >= 1
   OffloadConfig offload_param;           // needs stage 3
+  // [zero_optimization.offload_optimizer] host_cache, with device nvme: host memory for state that
+  // then goes to nvme at checkpoints only. None ("auto"): the planner chooses.
+  std::optional<uint64_t> host_cache_bytes = 0;
   std::optional<uint64_t> prefetch_ops;  // none ("auto"): the planner chooses
 
   friend bool operator==(const ZeroConfig&, const ZeroConfig&) = default;

@@ -7,6 +7,7 @@
 
 #include "aio/base/units.h"
 #include "engine/kernels/cpu_kernels.h"
+#include "engine/train/host_cache.h"
 #include "prefetch/compile.h"
 #include "prefetch/simulate.h"
 #include "prefetch/verify.h"
@@ -71,6 +72,7 @@ Status WithSmallestBudgets(const Status& failure, const PlannedRun& run, const B
   if (run.layout.options.weights_home != Tier::kNvme) {
     advice += ", or stage = 3 with offload_param.device = \"nvme\"";
   }
+  if (run.host_cache_bytes > 0) advice += ", or a smaller host_cache";
   return Status(failure.code(), std::move(advice));
 }
 
@@ -81,6 +83,17 @@ Result<StepPlan> CompileWithin(const PlannedRun& run, const Budgets& budgets) {
         {.budgets = budgets, .prefetch_ops = static_cast<uint32_t>(*run.config.zero.prefetch_ops)});
   }
   return prefetch::CompileBest(run.program.trace, budgets, run.hardware);
+}
+
+Result<StepPlan> CompileWithHostCache(PlannedRun& run, const Budgets& budgets) {
+  if (std::optional<uint64_t> bytes = run.config.zero.host_cache_bytes) {
+    run.host_cache_bytes = PlaceHostCache(*bytes, run.layout, run.program);
+    return CompileWithin(run, budgets);
+  }
+  return CompileWithBestHostCache({.hardware = &run.hardware,
+                                   .budgets = budgets,
+                                   .compile = [&] { return CompileWithin(run, budgets); }},
+                                  run.layout, run.program, run.host_cache_bytes);
 }
 
 void PlanStore(PlannedRun& run) {
@@ -184,7 +197,7 @@ Status CompileRun(const prefetch::Hardware& hardware, PlannedRun& run) {
   const MemoryConfig& memory = run.config.memory;
   Budgets budgets{.device_bytes = memory.device_bytes,
                   .host_bytes = memory.host_bytes - std::min(memory.host_bytes, run.staging_bytes)};
-  Result<StepPlan> plan = CompileWithin(run, budgets);
+  Result<StepPlan> plan = CompileWithHostCache(run, budgets);
   if (!plan.ok()) return WithSmallestBudgets(plan.status(), run, budgets);
   run.plan = std::move(plan).value();
   STRATA_RETURN_IF_ERROR(prefetch::Verify(run.plan).With("the step plan is wrong; please report"));

@@ -38,6 +38,9 @@ struct PlannedRun {
   // Host memory beside the plan's: where blocks at home on the device pass through at checkpoints.
   uint64_t staging_bytes = 0;
 
+  // State at home on nvme by its configuration that has its place in host memory (host_cache.h).
+  uint64_t host_cache_bytes = 0;
+
   // The store: where, what, and how much.
   std::vector<std::string> store_directories;
   std::vector<tiering::BlockDescription> store_blocks;  // the layout's, then the plan's spills

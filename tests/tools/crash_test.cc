@@ -96,6 +96,9 @@ TEST_P(CrashTest, KilledAtRandomMomentsEndsWithTheSameBits) {
 const std::string kWeightsInHost = "zero_optimization.offload_param.device=cpu";
 const std::string kOptimizerInHost = "zero_optimization.offload_optimizer.device=cpu";
 
+// 1.7 MiB of state: about half of it.
+const std::string kHalfInHost = "zero_optimization.offload_optimizer.host_cache=1MiB";
+
 // On nvme every step is committed; with anything in memory only checkpoints are.
 const std::vector<Case> kCases = {
     {"all_on_nvme", {}},
@@ -104,6 +107,8 @@ const std::vector<Case> kCases = {
     {"all_in_host_keeping_none", {kWeightsInHost, kOptimizerInHost, "checkpoint.keep_last=0"}},
     {"all_in_host", {kWeightsInHost, kOptimizerInHost}},
     {"all_in_host_keeping_two", {kWeightsInHost, kOptimizerInHost, "checkpoint.keep_last=2"}},
+    {"half_in_host", {kHalfInHost}},
+    {"half_in_host_keeping_two", {kHalfInHost, "checkpoint.keep_last=2"}},
     {"weights_in_host", {kWeightsInHost}},
     {"weights_in_host_keeping_two", {kWeightsInHost, "checkpoint.keep_last=2"}}};
 

@@ -170,11 +170,21 @@ void VisitOffload(FieldVisitor& v, std::string_view section, OffloadConfig& offl
   if (offload.device == OffloadDevice::kNvme) v.Require("nvme_path");
 }
 
+void VisitHostCache(FieldVisitor& v, const OffloadConfig& optimizer,
+                    std::optional<uint64_t>& host_cache_bytes) {
+  if (optimizer.device == OffloadDevice::kNvme) {
+    v.OptionalSize("host_cache", host_cache_bytes, {0, 1ULL << 50}, "auto");
+  } else {
+    v.Inapplicable("host_cache", "it is for state at home on nvme: set device = \"nvme\"");
+  }
+}
+
 void VisitZero(FieldVisitor& v, ZeroConfig& zero) {
   v.Section("zero_optimization");
   v.Integer("stage", zero.stage, {0, 3});
   v.OptionalInteger("prefetch_ops", zero.prefetch_ops, {0, 4096}, "auto");
   VisitOffload(v, "zero_optimization.offload_optimizer", zero.offload_optimizer);
+  VisitHostCache(v, zero.offload_optimizer, zero.host_cache_bytes);
   VisitOffload(v, "zero_optimization.offload_param", zero.offload_param);
 }
 

@@ -51,6 +51,8 @@ class FieldVisitor {
   // "64MiB", or a number of bytes.
   virtual void Size(std::string_view key, uint64_t& bytes, IntegerRange range) = 0;
   // `none_word` stands for no value.
+  virtual void OptionalSize(std::string_view key, std::optional<uint64_t>& bytes,
+                            IntegerRange range, std::string_view none_word) = 0;
   virtual void OptionalInteger(std::string_view key, std::optional<uint64_t>& value,
                                IntegerRange range, std::string_view none_word) = 0;
   // Paths are empty when not given.

@@ -47,6 +47,11 @@ std::string ToText(IntegerRange range) {
   return fmt::format("an integer in [{}, {}]", range.min, range.max);
 }
 
+std::string ToSizeText(IntegerRange range) {
+  return fmt::format("a size from {} to {}, as in \"64MiB\"", FormatBytes(range.min),
+                     FormatBytes(range.max));
+}
+
 std::string InSection(std::string_view section) {
   return section.empty() ? "outside the sections" : fmt::format("in [{}]", section);
 }
@@ -156,17 +161,20 @@ void Reader::OptionalInteger(std::string_view key, std::optional<uint64_t>& valu
 }
 
 void Reader::Size(std::string_view key, uint64_t& bytes, IntegerRange range) {
+  if (Found found = Find(key)) ReadSize(found, key, range, ToSizeText(range), bytes);
+}
+
+void Reader::OptionalSize(std::string_view key, std::optional<uint64_t>& bytes, IntegerRange range,
+                          std::string_view none_word) {
   Found found = Find(key);
   if (!found) return;
-  std::string what = fmt::format("a size from {} to {}, as in \"64MiB\"", FormatBytes(range.min),
-                                 FormatBytes(range.max));
-  if (!found.node->is_string()) {
-    ReadInteger(found, key, range, what, bytes);
+  if (found.node->is_string() && found.node->as_string()->get() == none_word) {
+    bytes.reset();
     return;
   }
-  Result<uint64_t> parsed = ParseBytes(found.node->as_string()->get());
-  if (!parsed.ok() || *parsed < range.min || *parsed > range.max) return Complain(found, key, what);
-  bytes = *parsed;
+  uint64_t size_bytes = 0;
+  std::string what = fmt::format("\"{}\" or {}", none_word, ToSizeText(range));
+  if (ReadSize(found, key, range, what, size_bytes)) bytes = size_bytes;
 }
 
 void Reader::ChoiceField(std::string_view key, size_t& index,
@@ -296,6 +304,18 @@ bool Reader::ReadInteger(const Found& found, std::string_view key, IntegerRange 
       value = number;
       return true;
     }
+  }
+  Complain(found, key, what);
+  return false;
+}
+
+bool Reader::ReadSize(const Found& found, std::string_view key, IntegerRange range,
+                      std::string_view what, uint64_t& bytes) {
+  if (!found.node->is_string()) return ReadInteger(found, key, range, what, bytes);
+  Result<uint64_t> parsed = ParseBytes(found.node->as_string()->get());
+  if (parsed.ok() && *parsed >= range.min && *parsed <= range.max) {
+    bytes = *parsed;
+    return true;
   }
   Complain(found, key, what);
   return false;

@@ -37,6 +37,8 @@ class Reader final : public FieldVisitor {
   void Number(std::string_view key, double& value, NumberRange range) override;
   void NumberPair(std::string_view key, std::array<double, 2>& value, NumberRange range) override;
   void Size(std::string_view key, uint64_t& bytes, IntegerRange range) override;
+  void OptionalSize(std::string_view key, std::optional<uint64_t>& bytes, IntegerRange range,
+                    std::string_view none_word) override;
   void OptionalInteger(std::string_view key, std::optional<uint64_t>& value, IntegerRange range,
                        std::string_view none_word) override;
   void Path(std::string_view key, std::string& path, PathBase base) override;
@@ -74,6 +76,8 @@ class Reader final : public FieldVisitor {
   bool ReadNumber(const Found& found, std::string_view key, NumberRange range, double& value);
   bool ReadInteger(const Found& found, std::string_view key, IntegerRange range,
                    std::string_view what, uint64_t& value);
+  bool ReadSize(const Found& found, std::string_view key, IntegerRange range, std::string_view what,
+                uint64_t& bytes);
   bool ReadPath(const Found& found, PathBase base, std::string& path) const;
 
   void CheckTable(const TomlLayer& layer, const toml::table& table, const std::string& section);

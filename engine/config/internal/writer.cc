@@ -60,6 +60,11 @@ void Writer::IntegerField(std::string_view key, uint64_t& value, IntegerRange /*
   Line(key, fmt::format("{}", value));
 }
 
+void Writer::OptionalSize(std::string_view key, std::optional<uint64_t>& bytes,
+                          IntegerRange /*range*/, std::string_view none_word) {
+  Line(key, bytes ? SizeText(*bytes) : QuoteToml(none_word));
+}
+
 void Writer::OptionalInteger(std::string_view key, std::optional<uint64_t>& value,
                              IntegerRange /*range*/, std::string_view none_word) {
   Line(key, value ? fmt::format("{}", *value) : QuoteToml(none_word));

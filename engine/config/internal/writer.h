@@ -20,6 +20,8 @@ class Writer final : public FieldVisitor {
   void Number(std::string_view key, double& value, NumberRange range) override;
   void NumberPair(std::string_view key, std::array<double, 2>& value, NumberRange range) override;
   void Size(std::string_view key, uint64_t& bytes, IntegerRange range) override;
+  void OptionalSize(std::string_view key, std::optional<uint64_t>& bytes, IntegerRange range,
+                    std::string_view none_word) override;
   void OptionalInteger(std::string_view key, std::optional<uint64_t>& value, IntegerRange range,
                        std::string_view none_word) override;
   void Path(std::string_view key, std::string& path, PathBase base) override;

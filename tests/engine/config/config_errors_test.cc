@@ -150,6 +150,12 @@ TEST(ConfigErrors, OffloadingNeedsItsStage) {
 TEST(ConfigErrors, NvmeNeedsOneListOfPaths) {
   EXPECT_THAT(ErrorOf({"zero_optimization.stage=3", "zero_optimization.offload_param.device=nvme"}),
               HasSubstr("missing key 'nvme_path' in [zero_optimization.offload_param]"));
+  EXPECT_THAT(ErrorOf({"zero_optimization.offload_optimizer.host_cache=1GiB"}),
+              HasSubstr("key 'host_cache' does not apply: it is for state at home on nvme: set "
+                        "device = \"nvme\""));
+  EXPECT_THAT(ErrorOf({"zero_optimization={stage=3, offload_optimizer={device='nvme', "
+                       "nvme_path='/a', host_cache='lots'}}"}),
+              HasSubstr("host_cache must be \"auto\" or a size from"));
   EXPECT_THAT(ErrorOf({"zero_optimization={stage=3, offload_param={device='nvme', nvme_path='/a'}, "
                        "offload_optimizer={device='nvme', nvme_path='/b'}}"}),
               HasSubstr("differ: one store holds both"));

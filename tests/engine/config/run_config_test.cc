@@ -72,6 +72,17 @@ TEST(RunConfig, DeepSpeedsNameForThreadsIsAnotherNameOfThreadCount) {
 TEST(RunConfig, PrefetchOpsIsAutoOrANumber) {
   EXPECT_EQ(MinimalWith({"zero_optimization.prefetch_ops=0"}).zero.prefetch_ops, 0u);
   EXPECT_EQ(MinimalWith({"zero_optimization.prefetch_ops=auto"}).zero.prefetch_ops, std::nullopt);
+  auto host_cache = [](const std::string& value) {
+    return MinimalWith({"zero_optimization.stage=3",
+                        "zero_optimization.offload_optimizer={device='nvme', nvme_path='/a', "
+                        "host_cache=" +
+                            value + "}"})
+        .zero.host_cache_bytes;
+  };
+  EXPECT_EQ(MinimalWith({}).zero.host_cache_bytes, 0u);
+  EXPECT_EQ(host_cache("'1.5GiB'"), 1536_MiB);
+  EXPECT_EQ(host_cache("0"), 0u);
+  EXPECT_EQ(host_cache("'auto'"), std::nullopt);
 }
 
 TEST(RunConfig, TheLastOverrideWins) {
@@ -143,6 +154,9 @@ TEST(RunConfig, AConfigWithEveryKindOfValueReadsBackEqual) {
                                   "zero_optimization.stage=3",
                                   "zero_optimization.offload_param.device=nvme",
                                   "zero_optimization.prefetch_ops=4",
+                                  "zero_optimization.offload_optimizer.device=nvme",
+                                  "zero_optimization.offload_optimizer.nvme_path=['/a', '/b']",
+                                  "zero_optimization.offload_optimizer.host_cache=3GiB",
                                   "zero_optimization.offload_param.nvme_path=['/a', '/b']",
                                   "aio.backend=io_uring",
                                   "aio.sqpoll=true",
