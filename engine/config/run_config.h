@@ -17,6 +17,7 @@
 #include "aio/io_engine.h"
 #include "engine/config/lr_schedule.h"
 #include "engine/model/llama_config.h"
+#include "engine/optimizer/state_format.h"
 #include "prefetch/hardware.h"
 #include "tiering/block_store.h"
 
@@ -77,6 +78,8 @@ struct OptimizerConfig {
   double eps = 1e-8;
   double weight_decay = 0.01;
   bool no_decay_norms = true;  // norms and biases are not decayed
+  // Never none after loading: "auto" is split with precision bf16, fp32 with precision fp32.
+  std::optional<StateFormat> state;
 
   friend bool operator==(const OptimizerConfig&, const OptimizerConfig&) = default;
 };

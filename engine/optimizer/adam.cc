@@ -6,12 +6,14 @@
 
 #include "aio/base/check.h"
 #include "engine/optimizer/internal/adam_kernel.h"
+#include "engine/optimizer/moment_codes.h"
 
 namespace strata::engine {
 namespace {
 
 // Small enough to share evenly, large enough that handing it out costs nothing; 1.8 MiB of state.
 constexpr uint64_t kPieceElements = 65536;
+static_assert(kPieceElements % kScaledElements == 0);
 
 const AdamKernels& Best() {
   static const AdamKernels* const best = FindAdamKernels(InstructionSets().back());
@@ -19,12 +21,17 @@ const AdamKernels& Best() {
 }
 
 AdamSlices PieceOf(const AdamSlices& slices, uint64_t begin) {
+  const bool is_fp32 = slices.format == StateFormat::kFp32;
+  const bool is_int8 = slices.format == StateFormat::kInt8;
   AdamSlices piece = slices;
-  piece.master += begin;
-  piece.m += begin;
-  piece.v += begin;
+  piece.master += begin * (is_fp32 ? sizeof(float) : sizeof(int16_t));
+  piece.m += begin * (is_int8 ? 1 : sizeof(float));
+  piece.v += begin * (is_int8 ? 1 : sizeof(float));
+  if (is_int8) piece.m_scales += begin / kScaledElements;
+  if (is_int8) piece.v_scales += begin / kScaledElements;
   piece.gradient += begin * SizeOf(slices.gradient_dtype);
   if (piece.weight != nullptr) piece.weight += begin * SizeOf(DType::kBf16);
+  piece.dither += static_cast<uint32_t>(begin);
   piece.num_elements = std::min(kPieceElements, slices.num_elements - begin);
   return piece;
 }
@@ -82,6 +89,10 @@ AdamScalars MakeAdamScalars(const AdamHyperparameters& hyper, double lr, uint64_
           .inv_sqrt_bias2 = static_cast<float>(1 / std::sqrt(bias2)),
           .decay_factor = static_cast<float>(decoupled ? 1 - lr * hyper.weight_decay : 1),
           .l2 = static_cast<float>(decoupled ? 0 : hyper.weight_decay)};
+}
+
+uint32_t DitherSeed(uint64_t t, uint32_t unit) {
+  return DitherBits(static_cast<uint32_t>(t) ^ DitherBits(unit + 1));
 }
 
 void AdamStep(const AdamScalars& scalars, const AdamSlices& slices, ThreadPool& pool) {

@@ -11,6 +11,7 @@
 
 #include "engine/kernels/dtype.h"
 #include "engine/kernels/thread_pool.h"
+#include "engine/optimizer/state_format.h"
 
 namespace strata::engine {
 
@@ -45,17 +46,29 @@ struct AdamScalars {
 AdamScalars MakeAdamScalars(const AdamHyperparameters& hyper, double lr, uint64_t t,
                             double gradient_scale);
 
-// Slices of one length n. gradient and weight hold n elements of their dtype; weight (the copy the
-// model computes with) may be null, when the master itself is that copy (precision fp32).
+// Slices of n elements each. What master, m and v hold is the format's: fp32 numbers; or, as
+// master, the int16 remainders of split_master.h; or, as m and v, the codes of moment_codes.h, with
+// a scale for each kScaledElements of them.
 struct AdamSlices {
-  float* master = nullptr;
-  float* m = nullptr;
-  float* v = nullptr;
+  StateFormat format = StateFormat::kFp32;
+  std::byte* master = nullptr;
+  std::byte* m = nullptr;
+  std::byte* v = nullptr;
+  uint8_t* m_scales = nullptr;  // int8
+  uint8_t* v_scales = nullptr;  // int8
   const std::byte* gradient = nullptr;
   DType gradient_dtype = DType::kF32;
-  std::byte* weight = nullptr;  // bf16
+  // bf16. split, int8: half of the master, read and written. fp32: written; null when the master
+  // itself is what the model computes with (precision fp32).
+  std::byte* weight = nullptr;
+  // int8: the number of the first element among those rounded in this step; see DitherSeed.
+  uint32_t dither = 0;
   uint64_t num_elements = 0;
 };
+
+// Where the numbers of a unit's elements start in step t: added to an element's place in its unit
+// it gives AdamSlices::dither.
+uint32_t DitherSeed(uint64_t t, uint32_t unit);
 
 // Updates in place, on the pool's threads, with the best instruction set of this machine.
 void AdamStep(const AdamScalars& scalars, const AdamSlices& slices, ThreadPool& pool);

@@ -12,6 +12,7 @@
 #include "aio/io_engine.h"
 #include "engine/checkpoint/export.h"
 #include "engine/config/run_config.h"
+#include "engine/optimizer/split_master.h"
 #include "engine/train/planning.h"
 #include "engine/train/run_directory.h"
 #include "engine/train/run_record.h"
@@ -24,21 +25,44 @@ namespace {
 using Bytes = std::span<std::byte>;
 using tiering::BlockStore;
 
-// Elements of units, out of the store, through one buffer that holds one block.
+// The blocks of a store, one at a time, through a buffer of its own.
+class BlockReader {
+ public:
+  BlockReader(const StateLayout& layout, BlockStore& store, aio::HugeMemory buffer)
+      : layout_(layout), store_(store), buffer_(std::move(buffer)) {}
+
+  // Valid until the next call.
+  Result<const std::byte*> Load(const StateBlock& block) {
+    if (loaded_ == &block) return buffer_.bytes().data();
+    loaded_ = nullptr;
+    auto number = tiering::StoreBlock(&block - layout_.blocks.data());
+    Bytes into =
+        buffer_.bytes().first(RoundUp(block.size_bytes(), aio::BufferPool::kAlignmentBytes));
+    STRATA_RETURN_IF_ERROR(store_.StartRead(number, into).Finish());
+    loaded_ = &block;
+    return buffer_.bytes().data();
+  }
+
+ private:
+  const StateLayout& layout_;
+  BlockStore& store_;
+  aio::HugeMemory buffer_;
+  const StateBlock* loaded_ = nullptr;
+};
+
+// Elements of units: the weights, or in fp32 what they were rounded from.
 class UnitReader {
  public:
-  UnitReader(const StateLayout& layout, BlockStore& store, aio::HugeMemory buffer)
-      : layout_(layout), store_(store), buffer_(std::move(buffer)) {}
+  // `remainders` reads what masters lack beside the weights; that in format fp32 is nothing.
+  UnitReader(const StateLayout& layout, BlockReader blocks, BlockReader remainders)
+      : layout_(layout), blocks_(std::move(blocks)), remainders_(std::move(remainders)) {}
 
   Status Read(uint32_t unit, uint64_t first, DType dtype, Bytes out) {
     uint64_t count = out.size() / SizeOf(dtype);
     while (count > 0) {
       const StateBlock& block = BlockFor(unit, first, dtype);
-      STRATA_RETURN_IF_ERROR(Load(block));
-      uint64_t in_block = first - block.first_element;
-      uint64_t now = std::min(count, block.num_elements - in_block);
-      Convert(buffer_.bytes().data() + in_block * SizeOf(block.dtype), block.dtype, now, dtype,
-              out.data());
+      uint64_t now = std::min(count, block.first_element + block.num_elements - first);
+      STRATA_RETURN_IF_ERROR(ReadFrom(block, first, now, dtype, out.data()));
       out = out.subspan(now * SizeOf(dtype));
       first += now;
       count -= now;
@@ -56,14 +80,26 @@ class UnitReader {
     STRATA_CHECK(false);
   }
 
-  Status Load(const StateBlock& block) {
-    if (loaded_ == &block) return OkStatus();
-    loaded_ = nullptr;
-    auto number = tiering::StoreBlock(&block - layout_.blocks.data());
-    Bytes into =
-        buffer_.bytes().first(RoundUp(block.size_bytes(), aio::BufferPool::kAlignmentBytes));
-    STRATA_RETURN_IF_ERROR(store_.StartRead(number, into).Finish());
-    loaded_ = &block;
+  Status ReadFrom(const StateBlock& block, uint64_t first, uint64_t count, DType dtype,
+                  std::byte* out) {
+    if (block.kind == StateKind::kRemainder) return Join(block, first, count, out);
+    bool is_master = block.kind == StateKind::kMaster;
+    DType from = is_master ? DType::kF32 : layout_.options.precision;
+    STRATA_ASSIGN_OR_RETURN(const std::byte* content, blocks_.Load(block));
+    Convert(content + (first - block.first_element) * SizeOf(from), from, count, dtype, out);
+    return OkStatus();
+  }
+
+  Status Join(const StateBlock& block, uint64_t first, uint64_t count, std::byte* out) {
+    STRATA_ASSIGN_OR_RETURN(const std::byte* remainders, remainders_.Load(block));
+    STRATA_ASSIGN_OR_RETURN(const std::byte* weights,
+                            blocks_.Load(layout_.blocks[layout_.units[block.unit].weights]));
+    const auto* high = reinterpret_cast<const Bf16*>(weights) + first;
+    const auto* low = reinterpret_cast<const int16_t*>(remainders) + (first - block.first_element);
+    for (uint64_t i = 0; i < count; ++i) {
+      float value = JoinMaster(high[i], low[i]);
+      std::memcpy(out + i * sizeof(float), &value, sizeof(float));
+    }
     return OkStatus();
   }
 
@@ -83,9 +119,8 @@ class UnitReader {
   }
 
   const StateLayout& layout_;
-  BlockStore& store_;
-  aio::HugeMemory buffer_;
-  const StateBlock* loaded_ = nullptr;
+  BlockReader blocks_;
+  BlockReader remainders_;
 };
 
 struct OpenedRun {
@@ -162,7 +197,9 @@ Result<ExportRunSummary> ExportRun(const ExportRunOptions& options) {
   STRATA_ASSIGN_OR_RETURN(OpenedRun run, OpenRun(options));
   const StateLayout& layout = run.layout_only.layout;
   STRATA_ASSIGN_OR_RETURN(aio::HugeMemory buffer, aio::HugeMemory::Map(LargestBlock(layout)));
-  UnitReader reader(layout, *run.store, std::move(buffer));
+  STRATA_ASSIGN_OR_RETURN(aio::HugeMemory more, aio::HugeMemory::Map(LargestBlock(layout)));
+  UnitReader reader(layout, {layout, *run.store, std::move(buffer)},
+                    {layout, *run.store, std::move(more)});
   DType dtype = options.dtype.value_or(layout.options.precision);
   ExportOptions export_options;
   export_options.directory = options.to;

@@ -7,6 +7,7 @@
 #include <vector>
 
 #include "aio/base/units.h"
+#include "engine/optimizer/split_master.h"
 
 namespace strata::engine {
 namespace {
@@ -29,14 +30,11 @@ Status ReadUnit(const UnitSpec& unit, WeightSource& source, uint64_t first,
   return OkStatus();
 }
 
-void Store(std::span<const float> values, DType dtype, std::byte* to) {
-  if (dtype == DType::kF32) {
-    std::memcpy(to, values.data(), values.size_bytes());
-    return;
-  }
+template <typename T, typename Convert>
+void StoreAs(std::span<const float> values, std::byte* to, Convert convert) {
   for (size_t i = 0; i < values.size(); ++i) {
-    Bf16 rounded = ToBf16(values[i]);
-    std::memcpy(to + i * sizeof(Bf16), &rounded, sizeof(Bf16));
+    T converted = convert(values[i]);
+    std::memcpy(to + i * sizeof(T), &converted, sizeof(T));
   }
 }
 
@@ -46,7 +44,7 @@ class Filler {
       : layout_(layout), rank_(rank), source_(source), pool_(pool) {}
 
   Status Fill(const StateBlock& block, Bytes content) {
-    if (block.kind == StateKind::kM || block.kind == StateKind::kV) {
+    if (block.kind == StateKind::kM || block.kind == StateKind::kV) {  // 0 in every format
       std::memset(content.data(), 0, content.size());
       return OkStatus();
     }
@@ -63,11 +61,25 @@ class Filler {
     Status status = ReadUnit(layout_.unit_specs[block.unit], source_,
                              shard_start + block.first_element + first, values);
     if (status.ok()) {
-      Store(values, block.dtype, content.data() + first * SizeOf(block.dtype));
+      Store(block.kind, values, content.data(), first);
       return;
     }
     std::lock_guard lock(mutex_);
     status_ = status;
+  }
+
+  // As elements `first` and following of a block.
+  void Store(StateKind kind, std::span<const float> values, std::byte* block,
+             uint64_t first) const {
+    bool is_weights = kind == StateKind::kWeights;
+    if (kind == StateKind::kRemainder) {
+      auto remainder = [](float value) { return RemainderOf(value); };
+      StoreAs<int16_t>(values, block + first * sizeof(int16_t), remainder);
+    } else if (is_weights && layout_.options.precision == DType::kBf16) {
+      StoreAs<Bf16>(values, block + first * sizeof(Bf16), ToBf16);
+    } else {
+      std::memcpy(block + first * sizeof(float), values.data(), values.size_bytes());
+    }
   }
 
   const StateLayout& layout_;

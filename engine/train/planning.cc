@@ -47,11 +47,15 @@ uint32_t ResolveThreads(const RunConfig& config) {
   return std::max(1u, std::thread::hardware_concurrency());
 }
 
-uint64_t LargestDeviceHome(const StateLayout& layout) {
+// One block at a time; or a unit's weights and one more, whose two halves make its masters.
+uint64_t StagingBytes(const StateLayout& layout) {
   uint64_t largest = 0;
+  uint64_t weights = 0;  // of the unit, while its other blocks follow
   for (const StateBlock& block : layout.blocks) {
     if (block.home != Tier::kDevice) continue;
-    largest = std::max(largest, RoundUp(block.size_bytes(), tiering::kSlotAlignmentBytes));
+    uint64_t bytes = RoundUp(block.size_bytes(), tiering::kSlotAlignmentBytes);
+    if (block.kind == StateKind::kWeights) weights = bytes;
+    largest = std::max(largest, bytes + (block.kind == StateKind::kRemainder ? weights : 0));
   }
   return largest;
 }
@@ -173,6 +177,7 @@ Result<PlannedRun> PrepareRun(const RunConfig& config) {
   DType precision = config.train.precision == Precision::kBf16 ? DType::kBf16 : DType::kF32;
   run.layout = MakeStateLayout(UnitsOf(config.model.llama),
                                {.precision = precision,
+                                .format = *config.optimizer.state,
                                 .world_size = static_cast<uint32_t>(config.train.world_size),
                                 .weights_home = TierOf(config.zero.offload_param.device),
                                 .optimizer_home = TierOf(config.zero.offload_optimizer.device)});
@@ -187,7 +192,7 @@ Result<PlannedRun> PrepareRun(const RunConfig& config) {
                                                                           : Schedule::kHorizontal,
        .clips = config.train.gradient_clipping > 0,
        .optimizer_on_device = run.layout.options.optimizer_home == Tier::kDevice});
-  run.staging_bytes = LargestDeviceHome(run.layout);
+  run.staging_bytes = StagingBytes(run.layout);
   return run;
 }
 

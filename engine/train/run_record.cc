@@ -26,6 +26,7 @@ RunRecord MakeRunRecord(const RunConfig& config, uint64_t data_fingerprint, uint
   return {.step = step,
           .model_config = ToConfigJson(config.model.llama, DType::kF32),
           .precision = PrecisionName(config.train.precision),
+          .state_format = std::string(StateFormatName(*config.optimizer.state)),
           .world_size = config.train.world_size,
           .data_fingerprint = data_fingerprint,
           .data_seed = config.data.seed,
@@ -37,6 +38,7 @@ std::string ToJson(const RunRecord& record) {
   nlohmann::ordered_json json;
   json["step"] = record.step;
   json["precision"] = record.precision;
+  json["state_format"] = record.state_format;
   json["world_size"] = record.world_size;
   json["data_fingerprint"] = fmt::format("{:016x}", record.data_fingerprint);
   json["data_seed"] = record.data_seed;
@@ -53,6 +55,7 @@ Result<RunRecord> ParseRunRecord(const std::string& text) {
     return RunRecord{.step = json.at("step").get<uint64_t>(),
                      .model_config = json.at("model_config").get<std::string>(),
                      .precision = json.at("precision").get<std::string>(),
+                     .state_format = json.value("state_format", RunRecord{}.state_format),
                      .world_size = json.at("world_size").get<uint64_t>(),
                      .data_fingerprint =
                          std::stoull(json.at("data_fingerprint").get<std::string>(), nullptr, 16),
@@ -78,6 +81,7 @@ Status CheckResumable(const RunRecord& saved, const RunRecord& now) {
         "removed or changed); restore it, or start a new run with another [train] run_dir");
   }
   STRATA_RETURN_IF_ERROR(MustAgree("[train] precision", saved.precision, now.precision));
+  STRATA_RETURN_IF_ERROR(MustAgree("[optimizer] state", saved.state_format, now.state_format));
   STRATA_RETURN_IF_ERROR(MustAgree("world_size", saved.world_size, now.world_size));
   STRATA_RETURN_IF_ERROR(MustAgree("[data] seed", saved.data_seed, now.data_seed));
   STRATA_RETURN_IF_ERROR(MustAgree("[data] seq_len", saved.seq_len, now.seq_len));

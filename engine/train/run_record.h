@@ -15,6 +15,7 @@ struct RunRecord {
   // What a resumed run must have equal, or its result would not be this run's.
   std::string model_config;  // config.json
   std::string precision;
+  std::string state_format = "fp32";  // of the optimizer; that of records that do not say
   uint64_t world_size = 1;
   uint64_t data_fingerprint = 0;
   uint64_t data_seed = 0;

@@ -42,7 +42,7 @@ class StateAccess {
 
   // Lets `fill` make the block's content (exactly size_bytes), and puts it where it is at home.
   Status Write(uint32_t block, const std::function<Status(Bytes)>& fill);
-  // Shows the content to `use`.
+  // Shows the content to `use`, which may read further blocks: they stage behind this one.
   Status Read(uint32_t block, const std::function<Status(Bytes)>& use);
 
   // Blocks at home in memory, to and from the store: a checkpoint and a resume.
@@ -63,9 +63,10 @@ class StateAccess {
 };
 
 // XXH3 over blocks' names and contents: two runs with equal hashes have equal state, bit for bit.
+// Masters are hashed as fp32 whatever they are stored as, so that formats fp32 and split agree.
 struct StateHashes {
   uint64_t weights = 0;  // weights and masters
-  uint64_t all = 0;      // and m and v
+  uint64_t all = 0;      // and m and v; of int8 their codes
 };
 // Reads the whole state once.
 Result<StateHashes> HashState(

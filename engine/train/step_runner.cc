@@ -17,6 +17,31 @@ std::span<T> As(Bytes bytes) {
   return {reinterpret_cast<T*>(bytes.data()), bytes.size() / sizeof(T)};
 }
 
+// `num_elements` from `in_shard` on, in the blocks of a kUpdate.
+AdamSlices SlicesOf(const LayoutOptions& options, const UnitState::Chunk& chunk,
+                    std::span<const Bytes> blocks, uint64_t in_shard, uint64_t num_elements) {
+  bool is_bf16 = options.precision == DType::kBf16;
+  bool is_int8 = options.format == StateFormat::kInt8;
+  uint64_t in_chunk = in_shard - chunk.first_element;
+  uint64_t in_master = is_bf16 ? in_chunk : in_shard;
+  uint64_t moment_bytes = is_int8 ? 1 : sizeof(float);
+  uint64_t master_bytes = options.format == StateFormat::kFp32 ? sizeof(float) : sizeof(int16_t);
+  AdamSlices slices{.format = options.format,
+                    .master = blocks[0].data() + in_master * master_bytes,
+                    .m = blocks[1].data() + in_chunk * moment_bytes,
+                    .v = blocks[2].data() + in_chunk * moment_bytes,
+                    .gradient = blocks[3].data() + in_shard * SizeOf(options.precision),
+                    .gradient_dtype = options.precision,
+                    .num_elements = num_elements};
+  if (is_bf16) slices.weight = blocks[4].data() + in_shard * sizeof(Bf16);
+  if (is_int8) {
+    uint64_t in_scales = chunk.num_elements + in_chunk / kScaledElements;
+    slices.m_scales = reinterpret_cast<uint8_t*>(blocks[1].data()) + in_scales;
+    slices.v_scales = reinterpret_cast<uint8_t*>(blocks[2].data()) + in_scales;
+  }
+  return slices;
+}
+
 }  // namespace
 
 Result<StepRunner> StepRunner::Create(const StepRunnerParts& parts,
@@ -168,7 +193,6 @@ Status StepRunner::Update(const OpPayload& payload, Blocks b) {
   bool clips = options_.gradient_clipping > 0;
   double scale = clips ? As<double>(b.back())[0] : 1.0;
   uint64_t shard_start = parts_.communicator->rank() * unit.shard_elements;
-  size_t element_bytes = SizeOf(layout.options.precision);
 
   // One slice per tensor, as some are decayed and some are not.
   for (const TensorSpec& tensor : layout.unit_specs[payload.unit].tensors) {
@@ -178,18 +202,8 @@ Status StepRunner::Update(const OpPayload& payload, Blocks b) {
     if (begin >= end) continue;
     AdamHyperparameters hyper = options_.adam;
     if (tensor.is_norm && !options_.decays_norms) hyper.weight_decay = 0;
-    uint64_t in_shard = begin - shard_start;
-    uint64_t in_chunk = in_shard - chunk.first_element;
-    uint64_t in_master = rounds_gradients() ? in_chunk : in_shard;
-    AdamSlices slices{
-        .master = As<float>(b[0]).data() + in_master,
-        .m = As<float>(b[1]).data() + in_chunk,
-        .v = As<float>(b[2]).data() + in_chunk,
-        .gradient = b[3].data() + in_shard * element_bytes,
-        .gradient_dtype = layout.options.precision,
-        .weight = rounds_gradients() ? b[4].data() + in_shard * element_bytes : nullptr,
-        .num_elements = end - begin,
-    };
+    AdamSlices slices = SlicesOf(layout.options, chunk, b, begin - shard_start, end - begin);
+    slices.dither = DitherSeed(step_ + 1, payload.unit) + static_cast<uint32_t>(begin);
     AdamStep(MakeAdamScalars(hyper, learning_rate_, step_ + 1, scale), slices, pool_);
   }
   return OkStatus();

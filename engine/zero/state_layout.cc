@@ -4,6 +4,7 @@
 
 #include <algorithm>
 
+#include "aio/base/check.h"
 #include "aio/base/units.h"
 
 namespace strata::engine {
@@ -19,7 +20,10 @@ uint64_t ChunkElements(uint64_t shard_elements) {
 
 class LayoutBuilder {
  public:
-  explicit LayoutBuilder(const LayoutOptions& options) { layout_.options = options; }
+  explicit LayoutBuilder(const LayoutOptions& options) {
+    STRATA_CHECK(options.precision == DType::kBf16 || options.format == StateFormat::kFp32);
+    layout_.options = options;
+  }
 
   void AddUnit(UnitSpec spec) {
     uint32_t unit = static_cast<uint32_t>(layout_.units.size());
@@ -41,13 +45,33 @@ class LayoutBuilder {
   void AddChunk(uint32_t unit, uint64_t first, uint64_t count, UnitState& state) {
     UnitState::Chunk chunk{.first_element = first, .num_elements = count};
     size_t number = state.chunks.size();
-    chunk.master =
-        layout_.options.precision == DType::kF32
-            ? state.weights
-            : AddBlock(unit, fmt::format("master.{}", number), StateKind::kMaster, first, count);
+    chunk.master = layout_.options.precision == DType::kF32 ? state.weights
+                                                            : AddMaster(unit, number, first, count);
     chunk.m = AddBlock(unit, fmt::format("m.{}", number), StateKind::kM, first, count);
     chunk.v = AddBlock(unit, fmt::format("v.{}", number), StateKind::kV, first, count);
     state.chunks.push_back(chunk);
+  }
+
+  uint32_t AddMaster(uint32_t unit, size_t number, uint64_t first, uint64_t count) {
+    if (layout_.options.format == StateFormat::kFp32) {
+      return AddBlock(unit, fmt::format("master.{}", number), StateKind::kMaster, first, count);
+    }
+    return AddBlock(unit, fmt::format("lo.{}", number), StateKind::kRemainder, first, count);
+  }
+
+  uint64_t BytesOf(StateKind kind, uint64_t num_elements) const {
+    switch (kind) {
+      case StateKind::kWeights:
+        return num_elements * SizeOf(layout_.options.precision);
+      case StateKind::kMaster:
+        return num_elements * sizeof(float);
+      case StateKind::kRemainder:
+        return num_elements * sizeof(int16_t);
+      case StateKind::kM:
+      case StateKind::kV:
+        break;
+    }
+    return MomentBytes(layout_.options.format, num_elements);
   }
 
   uint32_t AddBlock(uint32_t unit, const std::string& suffix, StateKind kind, uint64_t first,
@@ -56,10 +80,10 @@ class LayoutBuilder {
     layout_.blocks.push_back({
         .name = layout_.unit_specs[unit].name + "/" + suffix,
         .kind = kind,
-        .dtype = is_weights ? layout_.options.precision : DType::kF32,
         .unit = unit,
         .first_element = first,
         .num_elements = count,
+        .num_bytes = BytesOf(kind, count),
         .home = is_weights ? layout_.options.weights_home : layout_.options.optimizer_home,
     });
     return static_cast<uint32_t>(layout_.blocks.size() - 1);

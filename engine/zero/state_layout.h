@@ -1,10 +1,11 @@
 // The training state as blocks: which there are, how large, and where they are at home.
 //
 // Each unit is flattened and padded, and each rank owns 1/world_size of it: its shard (ZeRO,
-// Rajbhandari et al. 2020). A shard has one block of weights and, cut into chunks, blocks of master
-// weights (precision bf16 only: in fp32 the weights are their own master), m and v. Names, sizes
-// and content depend on model, precision and world size alone, never on budgets or tiers, so a
-// checkpoint made on one tier resumes on any other.
+// Rajbhandari et al. 2020). A shard has one block of weights and, cut into chunks, three blocks per
+// chunk: what the master weight has beside the weight, m and v, in one of the formats of
+// engine/optimizer/state_format.h (precision fp32: only two, the weights are their own master).
+// Names, sizes and content depend on model, precision, format and world size alone, never on
+// budgets or tiers, so a checkpoint made on one tier resumes on any other.
 #pragma once
 
 #include <cstdint>
@@ -13,26 +14,34 @@
 
 #include "engine/kernels/dtype.h"
 #include "engine/model/units.h"
+#include "engine/optimizer/state_format.h"
 #include "prefetch/trace.h"
 
 namespace strata::engine {
 
-enum class StateKind : uint8_t { kWeights, kMaster, kM, kV };
+enum class StateKind : uint8_t {
+  kWeights,
+  kMaster,     // format fp32: fp32
+  kRemainder,  // split, int8: int16, see split_master.h
+  kM,
+  kV,
+};
 
 struct StateBlock {
-  std::string name;  // "layers.3.mlp/w", "layers.3.mlp/m.2"
+  std::string name;  // "layers.3.mlp/w", "layers.3.mlp/lo.2", "layers.3.mlp/m.2"
   StateKind kind = StateKind::kWeights;
-  DType dtype = DType::kF32;
   uint32_t unit = 0;
   uint64_t first_element = 0;  // within this rank's shard
   uint64_t num_elements = 0;
+  uint64_t num_bytes = 0;
   tiering::Tier home = tiering::Tier::kNvme;
 
-  uint64_t size_bytes() const { return num_elements * SizeOf(dtype); }
+  uint64_t size_bytes() const { return num_bytes; }
 };
 
 struct LayoutOptions {
   DType precision = DType::kBf16;
+  StateFormat format = StateFormat::kFp32;  // precision fp32 has no other
   uint32_t world_size = 1;
   tiering::Tier weights_home = tiering::Tier::kNvme;
   tiering::Tier optimizer_home = tiering::Tier::kNvme;
@@ -45,7 +54,7 @@ struct UnitState {
   struct Chunk {
     uint64_t first_element = 0;
     uint64_t num_elements = 0;
-    uint32_t master = 0;  // precision fp32: the weights block
+    uint32_t master = 0;  // master or remainder; precision fp32: the weights block
     uint32_t m = 0;
     uint32_t v = 0;
   };

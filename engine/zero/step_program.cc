@@ -302,18 +302,32 @@ class ProgramBuilder {
                                       {BlockId(chunk.m), kRw},
                                       {BlockId(chunk.v), kRw},
                                       {gradients_[unit], kR}};
-      if (rounds_gradients()) accesses.push_back({Weights(unit), c == 0 ? kW : kRw});
+      bool reads_weights = layout_.options.format != StateFormat::kFp32;
+      if (rounds_gradients()) {
+        accesses.push_back({Weights(unit), c == 0 && !reads_weights ? kW : kRw});
+      }
       if (options_.clips) accesses.push_back({Clip(), kR});
-      // fp32 master, m and v read and written, plus either an fp32 gradient, or a bf16 gradient
-      // read and a bf16 weight written.
-      constexpr uint64_t kBytesPerElement = 3 * 8 + 4;
       AddOp({.name = fmt::format("update {} chunk={}", UnitName(unit), c),
              .kind = "adam",
              .lane = optimizer_lane(),
              .accesses = std::move(accesses),
-             .work = static_cast<double>(chunk.num_elements * kBytesPerElement)},
+             .work = UpdateBytes(chunk)},
             {.role = OpRole::kUpdate, .unit = unit, .chunk = c});
     }
+  }
+
+  // What passes between memory and the processor.
+  double UpdateBytes(const UnitState::Chunk& chunk) const {
+    uint64_t bytes = chunk.num_elements * SizeOf(layout_.options.precision);  // the gradient
+    for (uint32_t block : {chunk.master, chunk.m, chunk.v}) {
+      bytes += 2 * chunk.num_elements * layout_.blocks[block].size_bytes() /
+               layout_.blocks[block].num_elements;
+    }
+    if (rounds_gradients()) {
+      int passes = layout_.options.format == StateFormat::kFp32 ? 1 : 2;
+      bytes += passes * chunk.num_elements * SizeOf(DType::kBf16);
+    }
+    return static_cast<double>(bytes);
   }
 
   void Report() {

@@ -36,7 +36,8 @@ enum class OpRole : uint8_t {
   kRoundGradient,      // fp32 gradient R, bf16 gradient W
   kNorm,               // gradient R, norms W|RW
   kClip,               // norms R, clip W
-  kUpdate,             // master RW, m RW, v RW, gradient R, [bf16: weights W|RW], [clip R]
+  kUpdate,             // master or remainder RW, m RW, v RW, gradient R, [bf16: weights RW, or
+                       // W|RW in format fp32, which does not read them], [clip R]
   kReport,             // loss R, norms R
 };
 

@@ -12,6 +12,7 @@ using namespace std::string_view_literals;
 constexpr std::array kPrecisions = {"bf16"sv, "fp32"sv};
 constexpr std::array kSchedules = {"vertical"sv, "horizontal"sv};
 constexpr std::array kOptimizerTypes = {"AdamW"sv, "Adam"sv};
+constexpr std::array kStateFormats = {"auto"sv, "fp32"sv, "split"sv, "int8"sv};
 constexpr std::array kOffloadDevices = {"none"sv, "cpu"sv, "nvme"sv};
 constexpr std::array kTokenizers = {"bytes"sv};
 constexpr std::array kSchedulerTypes = {"constant"sv, "WarmupLR"sv, "WarmupDecayLR"sv,
@@ -109,6 +110,7 @@ void VisitOptimizer(FieldVisitor& v, OptimizerConfig& optimizer) {
   v.Number("eps", optimizer.eps, {.min = 0, .max = 1, .without_min = true});
   v.Number("weight_decay", optimizer.weight_decay, kRatio);
   v.Flag("no_decay_norms", optimizer.no_decay_norms);
+  v.OptionalChoice("state", optimizer.state, kStateFormats);
 }
 
 // The schedule's keys. Those that its type does not have are refused, not ignored.

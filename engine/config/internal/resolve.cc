@@ -119,6 +119,17 @@ Status CheckNvmePaths(const ZeroConfig& zero) {
       "holds both, so give both the same list of directories");
 }
 
+Status ResolveStateFormat(Precision precision, std::optional<StateFormat>& state) {
+  bool is_bf16 = precision == Precision::kBf16;
+  if (!state) state = is_bf16 ? StateFormat::kSplit : StateFormat::kFp32;
+  if (is_bf16 || *state == StateFormat::kFp32) return OkStatus();
+  return InvalidArgument(fmt::format(
+      "[optimizer] state = \"{}\" keeps the 16 bits of the master weights that bf16 weights lack, "
+      "and [train] precision = \"fp32\" has none of those; set state = \"auto\" or precision = "
+      "\"bf16\"",
+      StateFormatName(*state)));
+}
+
 Status CheckBlockSize(const AioConfig& aio) {
   if (aio.block_size_bytes % 4096 == 0) return OkStatus();
   return InvalidArgument(fmt::format("[aio] block_size must be a multiple of 4096 bytes, is {}",
@@ -138,6 +149,8 @@ void Resolve(const Reader& reader, const std::string& model_config_path, RunConf
        {"train.train_", "train.gradient_accumulation_steps", "train.world_size"});
   if (note(ResolveModel(model_config_path, config.model), {"model."}))
     note(CheckSequence(config), {"model.", "data.seq_len"});
+  note(ResolveStateFormat(config.train.precision, config.optimizer.state),
+       {"train.precision", "optimizer.state"});
   constexpr std::string_view kStage = "zero_optimization.stage";
   note(CheckOffloadOptimizer(config.zero), {kStage, "zero_optimization.offload_optimizer."});
   note(CheckOffloadParam(config.zero), {kStage, "zero_optimization.offload_param."});

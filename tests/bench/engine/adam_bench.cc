@@ -18,9 +18,9 @@ struct State {
   explicit State(size_t n)
       : master(n, 0.5f), m(n, 0.1f), v(n, 0.2f), gradient(n, ToBf16(0.25f)), weight(n) {}
   AdamSlices Slices() {
-    return {.master = master.data(),
-            .m = m.data(),
-            .v = v.data(),
+    return {.master = reinterpret_cast<std::byte*>(master.data()),
+            .m = reinterpret_cast<std::byte*>(m.data()),
+            .v = reinterpret_cast<std::byte*>(v.data()),
             .gradient = reinterpret_cast<const std::byte*>(gradient.data()),
             .gradient_dtype = DType::kBf16,
             .weight = reinterpret_cast<std::byte*>(weight.data()),

@@ -200,5 +200,13 @@ TEST(ConfigErrors, AnOverrideThatIsNoneIsToldTheForm) {
   EXPECT_THAT(ErrorOf({"train.steps.deep=3"}), HasSubstr("--set train.steps.deep=3"));
 }
 
+TEST(ConfigErrors, AStateThatIsHalfInBf16WeightsNeedsThem) {
+  for (const char* state : {"split", "int8"}) {
+    EXPECT_THAT(ErrorOf({"train.precision=fp32", std::string("optimizer.state=") + state}),
+                AllOf(HasSubstr(std::string("[optimizer] state = \"") + state),
+                      HasSubstr("set state = \"auto\" or precision = \"bf16\"")));
+  }
+}
+
 }  // namespace
 }  // namespace strata::engine

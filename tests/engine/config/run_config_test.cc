@@ -24,7 +24,7 @@ TEST(RunConfig, WhatIsLeftOutHasItsDefault) {
   EXPECT_EQ(config.train.world_size, 1u);
   EXPECT_EQ(config.train.gradient_clipping, 1.0);
   EXPECT_EQ(config.train.precision, Precision::kBf16);
-  EXPECT_EQ(config.optimizer, OptimizerConfig{});
+  EXPECT_EQ(config.optimizer, OptimizerConfig{.state = StateFormat::kSplit});
   EXPECT_EQ(config.scheduler.type, SchedulerType::kConstant);
   EXPECT_EQ(config.zero, ZeroConfig{});
   EXPECT_EQ(config.aio, AioConfig{});
@@ -282,6 +282,13 @@ TEST_F(ModelFileTest, AMissingFileIsNotFound) {
   Status status = LoadRunConfig((directory_ / "no.toml").string()).status();
   EXPECT_EQ(status.code(), Code::kNotFound);
   EXPECT_THAT(status.message(), HasSubstr("no.toml"));
+}
+
+TEST(RunConfig, TheStateFormatIsSplitWithBf16AndFp32WithFp32UnlessItIsGiven) {
+  EXPECT_EQ(MinimalWith({"optimizer.state=auto"}).optimizer.state, StateFormat::kSplit);
+  EXPECT_EQ(MinimalWith({"train.precision=fp32"}).optimizer.state, StateFormat::kFp32);
+  EXPECT_EQ(MinimalWith({"optimizer.state=fp32"}).optimizer.state, StateFormat::kFp32);
+  EXPECT_EQ(MinimalWith({"optimizer.state=int8"}).optimizer.state, StateFormat::kInt8);
 }
 
 }  // namespace

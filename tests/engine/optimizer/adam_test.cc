@@ -21,9 +21,9 @@ struct Tensor {
 
   AdamSlices Slices(DType gradient_dtype) {
     const bool wide = gradient_dtype == DType::kF32;
-    return {.master = master.data(),
-            .m = m.data(),
-            .v = v.data(),
+    return {.master = reinterpret_cast<std::byte*>(master.data()),
+            .m = reinterpret_cast<std::byte*>(m.data()),
+            .v = reinterpret_cast<std::byte*>(v.data()),
             .gradient = reinterpret_cast<const std::byte*>(
                 wide ? static_cast<const void*>(gradient.data()) : gradient_bf16.data()),
             .gradient_dtype = gradient_dtype,
@@ -168,7 +168,7 @@ TEST(AdamTest, EveryInstructionSetAndLengthGivesTheSameBits) {
         Tensor expected = before;
         for (size_t i = 0; i < n; ++i) {  // element by element
           AdamSlices one = expected.Slices(dtype);
-          one.master += i, one.m += i, one.v += i;
+          one.master += i * 4, one.m += i * 4, one.v += i * 4;
           one.gradient += i * SizeOf(dtype), one.weight += i * 2;
           one.num_elements = 1;
           AdamStepWith("baseline", SomeScalars(mode), one);

@@ -21,6 +21,7 @@ using testing::ElementsAreArray;
 struct Model {
   std::string name = {};
   std::string precision = "bf16";
+  std::string state = "auto";  // the format of the optimizer's
   std::string clipping = "0.5";
   bool tied = false;
   int hidden_size = 64;
@@ -60,6 +61,7 @@ RunConfig ConfigOf(const std::string& directory, const Model& model, const Place
   // Nothing is resumed here: fewer generations, fewer bytes to preallocate.
   sets.push_back("checkpoint.keep_last=0");
   sets.push_back("train.precision=" + model.precision);
+  sets.push_back("optimizer.state=" + model.state);
   sets.push_back("train.gradient_clipping=" + model.clipping);
   sets.push_back(fmt::format("model.tie_word_embeddings={}", model.tied));
   sets.push_back(fmt::format("train.gradient_accumulation_steps={}", model.accumulation));
@@ -122,6 +124,20 @@ TEST(Exactness, TierBudgetBackendThreadsAndDepthNeverChangeABit) {
 
 class ExactnessOfModels : public testing::TestWithParam<Model> {};
 
+// The masters in two halves, or whole: the same numbers, from the first bit to the last.
+TEST(Exactness, SplitAndFp32StateGiveTheSameBits) {
+  for (const char* clipping : {"0.5", "0"}) {
+    Model model{.clipping = clipping};
+    model.state = "fp32";
+    RunOutcome expected = Outcome(model);
+    model.state = "split";
+    for (const Place& place : kPurePlaces) {
+      SCOPED_TRACE(Describe(place, {}));
+      ExpectSameBits(Outcome(model, place), expected);
+    }
+  }
+}
+
 // Each place in one of the ways, in turn: the test above goes through all of them.
 TEST_P(ExactnessOfModels, PlacesNeverChangeABitMixedOnesIncluded) {
   RunOutcome expected = Outcome(GetParam());
@@ -154,6 +170,8 @@ const Model kWide = {.name = "bf16_wide", .hidden_size = 128};
 const std::vector<Model> kModels = {
     kWide,
     {.name = "bf16_tied", .tied = true},
+    {.name = "bf16_fp32_state", .state = "fp32"},
+    {.name = "bf16_int8_state", .state = "int8"},
     {.name = "bf16_unclipped_one_micro_batch", .clipping = "0", .accumulation = 1},
     {.name = "fp32_four_micro_batches", .precision = "fp32", .accumulation = 4}};
 
@@ -163,8 +181,9 @@ INSTANTIATE_TEST_SUITE_P(Models, ExactnessOfModels, testing::ValuesIn(kModels),
 // Runs that must differ, or the comparisons prove nothing.
 TEST(ExactnessItself, TellsDifferentRunsApart) {
   RunOutcome bf16 = Outcome({});
-  for (const Model& other : {Model{.precision = "fp32"}, Model{.clipping = "0"},
-                             Model{.tied = true}, Model{.accumulation = 4}}) {
+  for (const Model& other :
+       {Model{.precision = "fp32"}, Model{.state = "int8"}, Model{.clipping = "0"},
+        Model{.tied = true}, Model{.accumulation = 4}}) {
     EXPECT_NE(bf16.summary.weights_hash, Outcome(other).summary.weights_hash);
   }
 }

@@ -18,6 +18,7 @@ RunRecord Record() {
   return {.step = 41,
           .model_config = "{\"model_type\": \"llama\"}",
           .precision = "bf16",
+          .state_format = "split",
           .world_size = 2,
           .data_fingerprint = 0xfedcba9876543210,
           .data_seed = UINT64_MAX,
@@ -41,7 +42,8 @@ TEST(RunRecordTest, DamageIsDataLossAndNamesTheRecord) {
   for (const auto& [key, value] : whole.items()) {
     nlohmann::json missing = whole;
     missing.erase(key);
-    damaged.push_back(missing.dump());
+    // There was a time when records did not have it: see below.
+    if (key != "state_format") damaged.push_back(missing.dump());
     nlohmann::json other_type = whole;
     other_type[key] = nlohmann::json::array();
     damaged.push_back(other_type.dump());
@@ -57,6 +59,16 @@ TEST(RunRecordTest, DamageIsDataLossAndNamesTheRecord) {
   }
 }
 
+TEST(RunRecordTest, ARecordWithoutAStateFormatIsOfFp32) {
+  nlohmann::json old = nlohmann::json::parse(ToJson(Record()));
+  old.erase("state_format");
+  Result<RunRecord> read = ParseRunRecord(old.dump());
+  ASSERT_TRUE(read.ok()) << read.status().ToString();
+  EXPECT_EQ(read->state_format, "fp32");
+  EXPECT_THAT(CheckResumable(*read, Record()).message(),
+              AllOf(HasSubstr("[optimizer] state = fp32"), HasSubstr("split")));
+}
+
 TEST(RunRecordTest, TheStepMayDifferAndNothingElse) {
   RunRecord later = Record();
   later.step = 99;
@@ -69,6 +81,7 @@ TEST(RunRecordTest, TheStepMayDifferAndNothingElse) {
   const std::vector<Change> changes = {
       {"another model", [](RunRecord& r) { r.model_config = "{}"; }},
       {"precision", [](RunRecord& r) { r.precision = "fp32"; }},
+      {"[optimizer] state", [](RunRecord& r) { r.state_format = "int8"; }},
       {"world_size", [](RunRecord& r) { r.world_size = 1; }},
       {"dataset", [](RunRecord& r) { r.data_fingerprint = 1; }},
       {"seed", [](RunRecord& r) { r.data_seed = 1; }},

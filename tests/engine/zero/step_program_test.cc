@@ -35,6 +35,7 @@ LlamaConfig TinyLlama(bool tied = false) {
 
 struct Case {
   DType precision = DType::kBf16;
+  StateFormat format = StateFormat::kSplit;
   uint32_t world_size = 1;
   StepProgramOptions options;
   bool tied = false;
@@ -53,25 +54,27 @@ Built Build(const Case& c) {
   built.kernels = MakeCpuKernels(1).value();
   built.model = std::make_unique<LlamaModel>(
       config, c.precision, BatchShape{.micro_batch = 2, .seq_len = 32}, built.kernels.get());
-  built.layout =
-      MakeStateLayout(UnitsOf(config), {.precision = c.precision, .world_size = c.world_size});
+  built.layout = MakeStateLayout(
+      UnitsOf(config), {.precision = c.precision, .format = c.format, .world_size = c.world_size});
   built.program = MakeStepProgram(built.layout, *built.model, c.options);
   return built;
 }
 
 std::vector<Case> AllCases() {
   std::vector<Case> cases;
-  for (DType precision : {DType::kBf16, DType::kF32}) {
+  for (auto [precision, format] :
+       {std::pair(DType::kBf16, StateFormat::kFp32), std::pair(DType::kBf16, StateFormat::kSplit),
+        std::pair(DType::kBf16, StateFormat::kInt8), std::pair(DType::kF32, StateFormat::kFp32)}) {
     for (uint32_t world : {1u, 4u}) {
       for (uint32_t micro : {1u, 3u}) {
         for (int bits = 0; bits < 8; ++bits) {
           StepProgramOptions options{.num_micro_batches = micro,
                                      .clips = (bits & 1) != 0,
                                      .optimizer_on_device = (bits & 2) != 0};
-          cases.push_back({precision, world, options, (bits & 4) != 0});
+          cases.push_back({precision, format, world, options, (bits & 4) != 0});
           if (micro == 1) continue;
           cases.back().options.schedule = Schedule::kHorizontal;
-          cases.push_back({precision, world, options, (bits & 4) != 0});
+          cases.push_back({precision, format, world, options, (bits & 4) != 0});
         }
       }
     }
@@ -112,6 +115,36 @@ TEST(StateLayout, Bf16TakesFourteenBytesPerElementAndFp32Twelve) {
   EXPECT_EQ(bf16.size_bytes(), bf16.num_shard_elements() * 14);
   StateLayout fp32 = MakeStateLayout(UnitsOf(TinyLlama()), {.precision = DType::kF32});
   EXPECT_EQ(fp32.size_bytes(), fp32.num_shard_elements() * 12);
+}
+
+TEST(StateLayout, SplitTakesTwelveBytesPerElementAndInt8SixAndItsScales) {
+  StateLayout split = MakeStateLayout(UnitsOf(TinyLlama()), {.format = StateFormat::kSplit});
+  EXPECT_EQ(split.size_bytes(), split.num_shard_elements() * 12);
+  StateLayout int8 = MakeStateLayout(UnitsOf(TinyLlama()), {.format = StateFormat::kInt8});
+  EXPECT_EQ(int8.size_bytes(),
+            int8.num_shard_elements() * 6 + 2 * int8.num_shard_elements() / kScaledElements);
+}
+
+// Or a scale would belong to two tensors, two chunks or two ranks.
+TEST(StateLayout, TensorsChunksAndShardsStartAtBlocksOfInt8) {
+  LlamaConfig odd = TinyLlama();
+  odd.hidden_size = 4 * 19;
+  odd.head_dim = 19;
+  for (uint32_t world : {1u, 3u}) {
+    StateLayout layout =
+        MakeStateLayout(UnitsOf(odd), {.format = StateFormat::kInt8, .world_size = world});
+    for (const UnitSpec& unit : layout.unit_specs) {
+      for (const TensorSpec& tensor : unit.tensors) {
+        EXPECT_EQ(tensor.offset_elements % kScaledElements, 0u) << tensor.name;
+      }
+    }
+    for (const UnitState& unit : layout.units) {
+      EXPECT_EQ(unit.shard_elements % kScaledElements, 0u);
+      for (const UnitState::Chunk& chunk : unit.chunks) {
+        EXPECT_EQ(chunk.first_element % kScaledElements, 0u);
+      }
+    }
+  }
 }
 
 // Budgets must not show in names or sizes, or a checkpoint would not resume under others.
@@ -158,6 +191,25 @@ TEST(StepProgram, UpdatesEveryChunkExactlyOnceAndNeverBeforeItsGradientIsWhole) 
     size_t chunks = 0;
     for (const UnitState& unit : built.layout.units) chunks += unit.chunks.size();
     EXPECT_EQ(updated.size(), chunks);
+  }
+}
+
+// The weights are half of the master in all formats but fp32, which writes them without a look.
+TEST(StepProgram, AnUpdateReadsTheWeightsThatAreHalfOfTheMaster) {
+  for (const Case& c : AllCases()) {
+    Built built = Build(c);
+    for (size_t i = 0; i < built.program.payloads.size(); ++i) {
+      const OpPayload& payload = built.program.payloads[i];
+      if (payload.role != OpRole::kUpdate) continue;
+      const TraceOp& op = built.program.trace.ops[i];
+      EXPECT_EQ(op.accesses.size(),
+                4u + (c.precision == DType::kBf16 ? 1 : 0) + (c.options.clips ? 1 : 0));
+      if (c.precision == DType::kF32) continue;
+      bool only_writes = c.format == StateFormat::kFp32 && payload.chunk == 0;
+      EXPECT_EQ(op.accesses[4].mode, only_writes ? AccessMode::kWrite : AccessMode::kReadWrite);
+      EXPECT_EQ(built.program.trace.blocks[Index(op.accesses[4].block)].name,
+                built.layout.unit_specs[payload.unit].name + "/w");
+    }
   }
 }
 
