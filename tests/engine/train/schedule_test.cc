@@ -13,14 +13,15 @@ using tiering::Tier;
 
 class ScheduleTest : public testing::Test {
  protected:
-  // `accumulation` micro-batches of one sequence, everything on nvme.
+  // `accumulation` micro-batches of one sequence, everything on nvme. Updates that do not read
+  // weights: then all that is read of them is for passes, which is what schedules differ in.
   RunConfig Config(const std::string& schedule, int accumulation,
                    const std::vector<std::string>& more = {}) const {
     std::vector<std::string> sets = OffloadTo("nvme", scratch_.path());
     sets.insert(sets.end(), {"data.seq_len=64", "zero_optimization.prefetch_ops=4",
                              "train.train_batch_size=" + std::to_string(accumulation),
                              "train.gradient_accumulation_steps=" + std::to_string(accumulation),
-                             "train.schedule=" + schedule});
+                             "train.schedule=" + schedule, "optimizer.state=fp32"});
     sets.insert(sets.end(), more.begin(), more.end());
     return OrDie(TinyConfig(scratch_.path(), sets));
   }
