@@ -52,28 +52,34 @@ Matrix LlamaModel::Activation(Bytes bytes) const {
   return DenseMatrix(bytes.data(), dtype_, batch_.num_tokens(), config_.hidden_size);
 }
 
-uint64_t LlamaModel::WorkspaceBytes(UnitKind kind, Pass pass) const {
+uint64_t LlamaModel::KeptBytes(UnitKind kind) const {
+  if (kind == UnitKind::kAttention) return attention_->KeptBytes();
+  if (kind == UnitKind::kMlp) return mlp_->KeptBytes();
+  return 0;
+}
+
+uint64_t LlamaModel::WorkspaceBytes(UnitKind kind, Pass pass, Intermediates intermediates) const {
   switch (kind) {
     case UnitKind::kEmbedding:
       return 0;
     case UnitKind::kAttention:
-      return attention_->WorkspaceBytes(pass);
+      return attention_->WorkspaceBytes(pass, intermediates);
     case UnitKind::kMlp:
-      return mlp_->WorkspaceBytes(pass);
+      return mlp_->WorkspaceBytes(pass, intermediates);
     case UnitKind::kHead:
       break;
   }
   return head_->WorkspaceBytes(pass);
 }
 
-double LlamaModel::Flops(UnitKind kind, Pass pass) const {
+double LlamaModel::Flops(UnitKind kind, Pass pass, Intermediates intermediates) const {
   switch (kind) {
     case UnitKind::kEmbedding:
       return 0;
     case UnitKind::kAttention:
-      return attention_->Flops(pass);
+      return attention_->Flops(pass, intermediates);
     case UnitKind::kMlp:
-      return mlp_->Flops(pass);
+      return mlp_->Flops(pass, intermediates);
     case UnitKind::kHead:
       break;
   }
@@ -92,23 +98,24 @@ Status LlamaModel::EmbeddingBackward(const Stream& stream, Bytes ids, Bytes dy,
 }
 
 Status LlamaModel::AttentionForward(const Stream& stream, Bytes weights, Bytes x, Bytes y,
-                                    Bytes workspace) const {
-  return attention_->Forward(stream, weights, Activation(x), Activation(y), workspace);
+                                    Bytes kept, Bytes workspace) const {
+  return attention_->Forward(stream, weights, Activation(x), Activation(y), kept, workspace);
 }
 
-Status LlamaModel::MlpForward(const Stream& stream, Bytes weights, Bytes x, Bytes y,
+Status LlamaModel::MlpForward(const Stream& stream, Bytes weights, Bytes x, Bytes y, Bytes kept,
                               Bytes workspace) const {
-  return mlp_->Forward(stream, weights, Activation(x), Activation(y), workspace);
+  return mlp_->Forward(stream, weights, Activation(x), Activation(y), kept, workspace);
 }
 
 Status LlamaModel::AttentionBackward(const Stream& stream, Bytes weights, Bytes x, Bytes d,
-                                     Bytes gradient, Bytes workspace) const {
-  return attention_->Backward(stream, weights, Activation(x), Activation(d), gradient, workspace);
+                                     Bytes kept, Bytes gradient, Bytes workspace) const {
+  return attention_->Backward(stream, weights, Activation(x), Activation(d), kept, gradient,
+                              workspace);
 }
 
-Status LlamaModel::MlpBackward(const Stream& stream, Bytes weights, Bytes x, Bytes d,
+Status LlamaModel::MlpBackward(const Stream& stream, Bytes weights, Bytes x, Bytes d, Bytes kept,
                                Bytes gradient, Bytes workspace) const {
-  return mlp_->Backward(stream, weights, Activation(x), Activation(d), gradient, workspace);
+  return mlp_->Backward(stream, weights, Activation(x), Activation(d), kept, gradient, workspace);
 }
 
 Status LlamaModel::Head(const Stream& stream, const HeadOperands& unit, Bytes x, Bytes targets,

@@ -1,8 +1,10 @@
 // Forward and backward of each unit of a Llama, by hand, on the kernel interface.
 //
-// Backward recomputes the unit from its saved input, so nothing is saved but the residual stream at
-// unit boundaries. Activations and weights have one dtype (bf16 or fp32); weight gradients are
-// fp32 and added to, so that micro-batches accumulate.
+// Of each unit its input is saved, the residual stream at its boundary. What else backward needs,
+// the intermediates, is either computed again from that or kept by forward, with the same bits:
+// recomputing costs a third more arithmetic (Chen et al. 2016), keeping costs KeptBytes().
+// Activations and weights have one dtype (bf16 or fp32); weight gradients are fp32 and added to, so
+// that micro-batches accumulate.
 #pragma once
 
 #include <cstddef>
@@ -21,6 +23,7 @@ class MlpUnit;
 class HeadUnit;
 
 enum class Pass : uint8_t { kForward, kBackward };
+enum class Intermediates : uint8_t { kRecompute, kKeep };
 
 struct BatchShape {
   uint64_t micro_batch = 1;  // sequences
@@ -42,24 +45,30 @@ class LlamaModel {
 
   // Bytes of the residual stream at a unit boundary: num_tokens x hidden_size of dtype.
   uint64_t ActivationBytes() const;
-  uint64_t WorkspaceBytes(UnitKind kind, Pass pass) const;
+  // What forward keeps for backward: 0 for units that compute nothing again.
+  uint64_t KeptBytes(UnitKind kind) const;
+  uint64_t WorkspaceBytes(UnitKind kind, Pass pass,
+                          Intermediates intermediates = Intermediates::kRecompute) const;
   // Multiply-adds counted as two, recomputation included.
-  double Flops(UnitKind kind, Pass pass) const;
+  double Flops(UnitKind kind, Pass pass,
+               Intermediates intermediates = Intermediates::kRecompute) const;
 
   // `weights` is the flattened unit (UnitSpec), `gradient` its fp32 counterpart. `ids` are
   // num_tokens int32.
   Status EmbeddingForward(const Stream& stream, Bytes weights, Bytes ids, Bytes y) const;
   Status EmbeddingBackward(const Stream& stream, Bytes ids, Bytes dy, Bytes gradient) const;
 
-  // y = x + f(norm(x)). y is another block than x.
-  Status AttentionForward(const Stream& stream, Bytes weights, Bytes x, Bytes y,
+  // y = x + f(norm(x)). y is another block than x. `kept`: KeptBytes() of the unit, written by
+  // forward and used up by backward, or empty for both.
+  Status AttentionForward(const Stream& stream, Bytes weights, Bytes x, Bytes y, Bytes kept,
                           Bytes workspace) const;
-  Status MlpForward(const Stream& stream, Bytes weights, Bytes x, Bytes y, Bytes workspace) const;
+  Status MlpForward(const Stream& stream, Bytes weights, Bytes x, Bytes y, Bytes kept,
+                    Bytes workspace) const;
   // d: on entry d(loss)/dy, on return d(loss)/dx, in place.
-  Status AttentionBackward(const Stream& stream, Bytes weights, Bytes x, Bytes d, Bytes gradient,
-                           Bytes workspace) const;
-  Status MlpBackward(const Stream& stream, Bytes weights, Bytes x, Bytes d, Bytes gradient,
-                     Bytes workspace) const;
+  Status AttentionBackward(const Stream& stream, Bytes weights, Bytes x, Bytes d, Bytes kept,
+                           Bytes gradient, Bytes workspace) const;
+  Status MlpBackward(const Stream& stream, Bytes weights, Bytes x, Bytes d, Bytes kept,
+                     Bytes gradient, Bytes workspace) const;
 
   // Final norm, logits in chunks of rows, loss and everything's gradient in one pass: the only
   // place that sees logits, and never all at once. head_weights holds the final norm (and lm_head

@@ -69,9 +69,9 @@ Status StepRunner::Run(prefetch::OpId op, const prefetch::Operands& operands,
     case OpRole::kEmbeddingForward:
       return model.EmbeddingForward(stream, b[0], Inputs(b[1]), b[2]);
     case OpRole::kAttentionForward:
-      return model.AttentionForward(stream, b[0], b[1], b[2], operands.workspace);
+      return model.AttentionForward(stream, b[0], b[1], b[2], {}, operands.workspace);
     case OpRole::kMlpForward:
-      return model.MlpForward(stream, b[0], b[1], b[2], operands.workspace);
+      return model.MlpForward(stream, b[0], b[1], b[2], {}, operands.workspace);
     case OpRole::kHead:
       return RunHead(payload, operands, stream);
     case OpRole::kMlpBackward:
@@ -145,10 +145,10 @@ Status StepRunner::RunBackward(const OpPayload& payload, const prefetch::Operand
   const LlamaModel& model = *parts_.model;
   if (payload.is_first) STRATA_RETURN_IF_ERROR(parts_.kernels->Zero(stream, b.back()));
   if (payload.role == OpRole::kMlpBackward) {
-    return model.MlpBackward(stream, b[0], b[1], b[2], b[3], operands.workspace);
+    return model.MlpBackward(stream, b[0], b[1], b[2], {}, b[3], operands.workspace);
   }
   if (payload.role == OpRole::kAttentionBackward) {
-    return model.AttentionBackward(stream, b[0], b[1], b[2], b[3], operands.workspace);
+    return model.AttentionBackward(stream, b[0], b[1], b[2], {}, b[3], operands.workspace);
   }
   return model.EmbeddingBackward(stream, Inputs(b[0]), b[1], b[2]);
 }

@@ -27,19 +27,21 @@ AttentionUnit::AttentionUnit(const LlamaConfig& config, DType dtype, const Batch
       eps_(static_cast<float>(config.rms_norm_eps)),
       inverse_frequency_(InverseFrequencies(config)) {}
 
-void AttentionUnit::LayOutActivations(WorkspaceLayout& layout, Buffers& buffers) const {
+void AttentionUnit::LayOutIntermediates(WorkspaceLayout& layout, Buffers& buffers) const {
   buffers.q = layout.TakeMatrix(dtype_, num_tokens_, query_size_);
   buffers.k = layout.TakeMatrix(dtype_, num_tokens_, key_value_size_);
   buffers.v = layout.TakeMatrix(dtype_, num_tokens_, key_value_size_);
   buffers.out = layout.TakeMatrix(dtype_, num_tokens_, query_size_);
   buffers.log_sum_exp = layout.Take(shape_.num_heads * num_tokens_ * sizeof(float));
-  buffers.kernel_workspace = layout.Take(kernels_->AttentionWorkspaceBytes(shape_, dtype_));
 }
 
-AttentionUnit::Buffers AttentionUnit::LayOut(WorkspaceLayout& layout, Pass pass) const {
+AttentionUnit::Buffers AttentionUnit::LayOut(WorkspaceLayout& layout, WorkspaceLayout* kept,
+                                             Pass pass) const {
   Buffers buffers;
+  const uint64_t kernel_bytes = kernels_->AttentionWorkspaceBytes(shape_, dtype_);
   if (pass == Pass::kForward) {  // h is made in y's memory
-    LayOutActivations(layout, buffers);
+    LayOutIntermediates(kept != nullptr ? *kept : layout, buffers);
+    buffers.kernel_workspace = layout.Take(kernel_bytes);
     return buffers;
   }
   buffers.h = layout.TakeMatrix(dtype_, num_tokens_, hidden_size_);
@@ -47,20 +49,28 @@ AttentionUnit::Buffers AttentionUnit::LayOut(WorkspaceLayout& layout, Pass pass)
   buffers.dk = layout.TakeMatrix(dtype_, num_tokens_, key_value_size_);
   buffers.dv = layout.TakeMatrix(dtype_, num_tokens_, key_value_size_);
   const uint64_t mark = layout.used_bytes();
-  LayOutActivations(layout, buffers);
+  LayOutIntermediates(kept != nullptr ? *kept : layout, buffers);
+  buffers.kernel_workspace = layout.Take(kernel_bytes);
   buffers.dout = layout.TakeMatrix(dtype_, num_tokens_, query_size_);
   layout.Rewind(mark);  // once dq, dk and dv are there, nothing else is needed for dh
   buffers.dh = layout.TakeMatrix(DType::kF32, num_tokens_, hidden_size_);
   return buffers;
 }
 
-uint64_t AttentionUnit::WorkspaceBytes(Pass pass) const {
-  WorkspaceLayout layout;
-  LayOut(layout, pass);
+uint64_t AttentionUnit::KeptBytes() const {
+  WorkspaceLayout kept;
+  Buffers buffers;
+  LayOutIntermediates(kept, buffers);
+  return kept.peak_bytes();
+}
+
+uint64_t AttentionUnit::WorkspaceBytes(Pass pass, Intermediates intermediates) const {
+  WorkspaceLayout layout, kept;
+  LayOut(layout, intermediates == Intermediates::kKeep ? &kept : nullptr, pass);
   return layout.peak_bytes();
 }
 
-double AttentionUnit::Flops(Pass pass) const {
+double AttentionUnit::Flops(Pass pass, Intermediates intermediates) const {
   const double tokens = static_cast<double>(num_tokens_);
   const double hidden = static_cast<double>(hidden_size_);
   const double query = static_cast<double>(query_size_);
@@ -69,7 +79,8 @@ double AttentionUnit::Flops(Pass pass) const {
   // One product of scores, over the keys that a query sees: half of the square.
   const double scores = tokens * (static_cast<double>(shape_.seq_len) + 1) * query;
   if (pass == Pass::kForward) return qkv + out + 2 * scores;
-  return (qkv + 2 * scores) + 2 * (qkv + out) + 5 * scores;
+  const double again = intermediates == Intermediates::kRecompute ? qkv + 2 * scores : 0;
+  return again + 2 * (qkv + out) + 5 * scores;
 }
 
 Status AttentionUnit::Rope(const Stream& stream, const Matrix& x, int direction) const {
@@ -91,10 +102,10 @@ Status AttentionUnit::Attend(const Stream& stream, const Parameters& parameters,
 }
 
 Status AttentionUnit::Forward(const Stream& stream, Bytes weights, const Matrix& x, const Matrix& y,
-                              Bytes workspace) const {
+                              Bytes kept, Bytes workspace) const {
   const Parameters parameters(spec_, dtype_, weights, {});
-  WorkspaceLayout layout(workspace);
-  Buffers b = LayOut(layout, Pass::kForward);
+  WorkspaceLayout layout(workspace), kept_layout(kept);
+  Buffers b = LayOut(layout, kept.empty() ? nullptr : &kept_layout, Pass::kForward);
   b.h = y;
   STRATA_RETURN_IF_ERROR(Attend(stream, parameters, x, b));
   STRATA_RETURN_IF_ERROR(Linear(*kernels_, stream, b.out, parameters.Weight(kOut), y));
@@ -115,11 +126,13 @@ Status AttentionUnit::AttendBackward(const Stream& stream, const Parameters& par
 }
 
 Status AttentionUnit::Backward(const Stream& stream, Bytes weights, const Matrix& x,
-                               const Matrix& d, Bytes gradient, Bytes workspace) const {
+                               const Matrix& d, Bytes kept, Bytes gradient, Bytes workspace) const {
   const Parameters parameters(spec_, dtype_, weights, gradient);
-  WorkspaceLayout layout(workspace);
-  const Buffers b = LayOut(layout, Pass::kBackward);
-  STRATA_RETURN_IF_ERROR(Attend(stream, parameters, x, b));
+  WorkspaceLayout layout(workspace), kept_layout(kept);
+  const Buffers b = LayOut(layout, kept.empty() ? nullptr : &kept_layout, Pass::kBackward);
+  STRATA_RETURN_IF_ERROR(kept.empty()
+                             ? Attend(stream, parameters, x, b)
+                             : kernels_->RmsNormForward(stream, x, parameters.norm(), eps_, b.h));
   STRATA_RETURN_IF_ERROR(AttendBackward(stream, parameters, d, b));
   const std::pair<Tensor, Matrix> projections[] = {{kQuery, b.dq}, {kKey, b.dk}, {kValue, b.dv}};
   Output output = Output::kOverwrite;

@@ -18,11 +18,12 @@ class AttentionUnit {
   using Bytes = std::span<std::byte>;
   using Stream = Kernels::Stream;
 
-  uint64_t WorkspaceBytes(Pass pass) const;
-  double Flops(Pass pass) const;
-  Status Forward(const Stream& stream, Bytes weights, const Matrix& x, const Matrix& y,
+  uint64_t KeptBytes() const;
+  uint64_t WorkspaceBytes(Pass pass, Intermediates intermediates) const;
+  double Flops(Pass pass, Intermediates intermediates) const;
+  Status Forward(const Stream& stream, Bytes weights, const Matrix& x, const Matrix& y, Bytes kept,
                  Bytes workspace) const;
-  Status Backward(const Stream& stream, Bytes weights, const Matrix& x, const Matrix& d,
+  Status Backward(const Stream& stream, Bytes weights, const Matrix& x, const Matrix& d, Bytes kept,
                   Bytes gradient, Bytes workspace) const;
 
  private:
@@ -31,10 +32,11 @@ class AttentionUnit {
     std::span<std::byte> log_sum_exp, kernel_workspace;
     Matrix dout, dq, dk, dv, dh;  // backward
   };
-  Buffers LayOut(WorkspaceLayout& layout, Pass pass) const;
-  void LayOutActivations(WorkspaceLayout& layout, Buffers& buffers) const;
+  // `kept`: where the intermediates are; null: in the workspace.
+  Buffers LayOut(WorkspaceLayout& layout, WorkspaceLayout* kept, Pass pass) const;
+  void LayOutIntermediates(WorkspaceLayout& layout, Buffers& buffers) const;
 
-  // From x to the attention's output, before o_proj: what backward computes again.
+  // From x to the attention's output, before o_proj: the intermediates.
   Status Attend(const Stream& stream, const Parameters& parameters, const Matrix& x,
                 const Buffers& buffers) const;
   // d(loss)/d(projected), from d(loss)/dy, through o_proj, attention and rope.

@@ -2,6 +2,7 @@
 #pragma once
 
 #include <cstdint>
+#include <optional>
 #include <span>
 
 #include "engine/model/internal/parameters.h"
@@ -19,11 +20,12 @@ class MlpUnit {
   using Bytes = std::span<std::byte>;
   using Stream = Kernels::Stream;
 
-  uint64_t WorkspaceBytes(Pass pass) const;
-  double Flops(Pass pass) const;
-  Status Forward(const Stream& stream, Bytes weights, const Matrix& x, const Matrix& y,
+  uint64_t KeptBytes() const;
+  uint64_t WorkspaceBytes(Pass pass, Intermediates intermediates) const;
+  double Flops(Pass pass, Intermediates intermediates) const;
+  Status Forward(const Stream& stream, Bytes weights, const Matrix& x, const Matrix& y, Bytes kept,
                  Bytes workspace) const;
-  Status Backward(const Stream& stream, Bytes weights, const Matrix& x, const Matrix& d,
+  Status Backward(const Stream& stream, Bytes weights, const Matrix& x, const Matrix& d, Bytes kept,
                   Bytes gradient, Bytes workspace) const;
 
  private:
@@ -31,14 +33,25 @@ class MlpUnit {
     Matrix gate, up, act;
     Matrix h, dh;  // backward
   };
-  Buffers LayOut(WorkspaceLayout& layout, Pass pass, uint64_t rows) const;
-  // From x to silu(gate) * up: what backward computes again.
-  Status Activate(const Stream& stream, const Parameters& parameters, const Matrix& x,
-                  const Buffers& buffers) const;
+  // The intermediates, of all rows or of some.
+  struct Gates {
+    Matrix gate, up;
+  };
+  std::optional<Gates> KeptGates(Bytes kept) const;
+  // Without kept ones, gate and up are in the workspace.
+  Buffers LayOut(WorkspaceLayout& layout, const std::optional<Gates>& kept, Pass pass,
+                 uint64_t rows) const;
+  // From x to gate and up, by way of h.
+  Status Project(const Stream& stream, const Parameters& parameters, const Matrix& x,
+                 const Buffers& buffers) const;
+  // Calls visit(first row, rows, kept gates of these rows) chunk by chunk.
+  template <typename Visit>
+  Status ForChunks(const std::optional<Gates>& kept, Visit&& visit) const;
+  // One chunk; `kept` are its own rows.
   Status ForwardRows(const Stream& stream, const Parameters& parameters, const Matrix& x,
-                     const Matrix& y, Bytes workspace) const;
+                     const Matrix& y, const std::optional<Gates>& kept, Bytes workspace) const;
   Status BackwardRows(const Stream& stream, const Parameters& parameters, const Matrix& x,
-                      const Matrix& d, Bytes workspace) const;
+                      const Matrix& d, const std::optional<Gates>& kept, Bytes workspace) const;
   // From d(loss)/dy to d(loss)/d(gate) and d(up), in the memory of gate and up.
   Status ActivateBackward(const Stream& stream, const Parameters& parameters, const Matrix& dy,
                           const Buffers& buffers) const;

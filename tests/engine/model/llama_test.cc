@@ -187,6 +187,27 @@ TEST_P(LlamaTest, WhatMemoryHeldBeforeDoesNotMatter) {
   }
 }
 
+// Of a batch of more than one chunk of MLP rows, too.
+TEST_P(LlamaTest, KeptIntermediatesGiveTheBitsOfRecomputedOnes) {
+  for (DType dtype : Formats()) {
+    for (uint64_t micro_batch : {2u, 300u}) {
+      const BatchShape batch{.micro_batch = micro_batch, .seq_len = 7};
+      const std::vector<int32_t> tokens = RandomTokens(batch, SmallConfig().vocab_size, 11);
+      PlainRun recomputing = MakeRun(SmallConfig(), dtype, batch);
+      PlainRun keeping = MakeRun(SmallConfig(), dtype, batch);
+      keeping.KeepIntermediates();
+      for (int step = 0; step < 2; ++step) {
+        EXPECT_EQ(keeping.Step(tokens, 0.1f), recomputing.Step(tokens, 0.1f));
+      }
+      ExpectSameGradients(keeping, recomputing, 0);
+      for (UnitKind kind : {UnitKind::kAttention, UnitKind::kMlp}) {
+        EXPECT_LE(keeping.model().WorkspaceBytes(kind, Pass::kBackward, Intermediates::kKeep),
+                  recomputing.model().WorkspaceBytes(kind, Pass::kBackward));
+      }
+    }
+  }
+}
+
 TEST_P(LlamaTest, TheLossAloneIsTheLossOfTheStep) {
   for (DType dtype : Formats()) {
     const std::vector<int32_t> tokens = RandomTokens(kBatch, SmallConfig().vocab_size, 11);
@@ -292,6 +313,12 @@ TEST(LlamaSizesTest, FlopsAreSixPerWeightAndTokenPlusRecomputationAndAttention) 
             4 * tokens * mlp_weights + 2 * tokens * mlp_weights * 2 / 3);
   EXPECT_EQ(model.Flops(UnitKind::kHead, Pass::kBackward), 6 * tokens * head_weights);
   EXPECT_EQ(model.Flops(UnitKind::kEmbedding, Pass::kForward), 0);
+  // What is kept is not computed again.
+  EXPECT_EQ(model.Flops(UnitKind::kMlp, Pass::kBackward, Intermediates::kKeep),
+            2 * model.Flops(UnitKind::kMlp, Pass::kForward));
+  EXPECT_EQ(model.KeptBytes(UnitKind::kMlp), 2048u * 2 * 11008 * 2);
+  EXPECT_EQ(model.KeptBytes(UnitKind::kAttention), 2048u * (4 * 4096 * 2 + 32 * 4));
+  EXPECT_EQ(model.KeptBytes(UnitKind::kHead), 0u);
   // Two products over the half of 1024 x 1024 scores, of 32 heads of 128, for 2 sequences.
   const double scores = 2 * (2 * 1024.0 * 1025 / 2) * 4096 * 2;
   const double projections = 2 * tokens * 4 * 4096 * 4096;

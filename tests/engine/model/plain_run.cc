@@ -127,18 +127,22 @@ std::vector<float> PlainRun::Gradient(const std::string& tensor) const {
 }
 
 Buffer PlainRun::Workspace(UnitKind kind, Pass pass) const {
-  return Poisoned(model_.WorkspaceBytes(kind, pass));
+  return Poisoned(model_.WorkspaceBytes(kind, pass, intermediates()));
+}
+
+void PlainRun::KeepIntermediates() {
+  for (const UnitSpec& unit : units_) kept_.push_back(Poisoned(model_.KeptBytes(unit.kind)));
 }
 
 Buffer PlainRun::Forward(size_t unit, Buffer& x) {
   const UnitKind kind = units_[unit].kind;
   Buffer y = Poisoned(model_.ActivationBytes());
   Buffer workspace = Workspace(kind, Pass::kForward);
-  Status status = kind == UnitKind::kEmbedding
-                      ? model_.EmbeddingForward(kNoStream, weights_[unit], x, y)
-                  : kind == UnitKind::kAttention
-                      ? model_.AttentionForward(kNoStream, weights_[unit], x, y, workspace)
-                      : model_.MlpForward(kNoStream, weights_[unit], x, y, workspace);
+  Status status =
+      kind == UnitKind::kEmbedding ? model_.EmbeddingForward(kNoStream, weights_[unit], x, y)
+      : kind == UnitKind::kAttention
+          ? model_.AttentionForward(kNoStream, weights_[unit], x, y, Kept(unit), workspace)
+          : model_.MlpForward(kNoStream, weights_[unit], x, y, Kept(unit), workspace);
   EXPECT_TRUE(status.ok()) << status.ToString();
   return y;
 }
@@ -146,11 +150,13 @@ Buffer PlainRun::Forward(size_t unit, Buffer& x) {
 void PlainRun::Backward(size_t unit, Buffer& x, Buffer& d) {
   const UnitKind kind = units_[unit].kind;
   Buffer workspace = Workspace(kind, Pass::kBackward);
-  Status status =
-      kind == UnitKind::kEmbedding ? model_.EmbeddingBackward(kNoStream, x, d, gradients_[unit])
-      : kind == UnitKind::kAttention
-          ? model_.AttentionBackward(kNoStream, weights_[unit], x, d, gradients_[unit], workspace)
-          : model_.MlpBackward(kNoStream, weights_[unit], x, d, gradients_[unit], workspace);
+  Status status = kind == UnitKind::kEmbedding
+                      ? model_.EmbeddingBackward(kNoStream, x, d, gradients_[unit])
+                  : kind == UnitKind::kAttention
+                      ? model_.AttentionBackward(kNoStream, weights_[unit], x, d, Kept(unit),
+                                                 gradients_[unit], workspace)
+                      : model_.MlpBackward(kNoStream, weights_[unit], x, d, Kept(unit),
+                                           gradients_[unit], workspace);
   EXPECT_TRUE(status.ok()) << status.ToString();
 }
 

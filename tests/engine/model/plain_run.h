@@ -44,6 +44,9 @@ class PlainRun {
   // Every output and workspace holds this byte before it is used; 0xff makes NaNs.
   void PoisonWith(uint8_t byte) { poison_ = std::byte{byte}; }
 
+  // From now on forward keeps the intermediates for backward, which then recomputes nothing.
+  void KeepIntermediates();
+
   // Forward and backward of tokens [micro_batch, seq_len + 1]; gradients are added to. Returns the
   // sum of token losses.
   double Step(std::span<const int32_t> tokens, float gradient_scale);
@@ -63,6 +66,12 @@ class PlainRun {
   TensorPlace Find(const std::string& tensor) const;
   Buffer Poisoned(uint64_t size_bytes) const { return Buffer(size_bytes, poison_); }
   Buffer Workspace(UnitKind kind, Pass pass) const;
+  Intermediates intermediates() const {
+    return kept_.empty() ? Intermediates::kRecompute : Intermediates::kKeep;
+  }
+  std::span<std::byte> Kept(size_t unit) {
+    return kept_.empty() ? std::span<std::byte>() : std::span<std::byte>(kept_[unit]);
+  }
   // Inputs of every unit, the head's included.
   std::vector<Buffer> ForwardAll(std::span<const int32_t> tokens);
 
@@ -71,6 +80,7 @@ class PlainRun {
   LlamaModel model_;
   std::vector<Buffer> weights_;    // by unit
   std::vector<Buffer> gradients_;  // by unit, fp32
+  std::vector<Buffer> kept_;       // by unit; empty: backward recomputes
   std::byte poison_{0xff};
 };
 
