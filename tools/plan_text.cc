@@ -6,6 +6,7 @@
 #include <set>
 
 #include "aio/base/units.h"
+#include "engine/train/recompute.h"
 #include "tiering/block_store.h"
 #include "tools/human.h"
 #include "tools/table.h"
@@ -110,6 +111,13 @@ std::string_view NameOf(engine::RatesSource source) {
   return "?";
 }
 
+std::string DescribeRecomputing(const PlannedRun& run) {
+  uint32_t layers = engine::NumLayerUnits(run.layout);
+  if (run.num_keeping_units == 0) return "        backward recomputes the intermediates\n";
+  return fmt::format("        intermediates are kept by {} of {} layer units, else recomputed\n",
+                     run.num_keeping_units, layers);
+}
+
 std::string DescribeTime(const PlannedRun& run) {
   const engine::TrainConfig& train = run.config.train;
   double tokens = static_cast<double>(train.train_batch_size * run.config.data.seq_len);
@@ -118,6 +126,7 @@ std::string DescribeTime(const PlannedRun& run) {
                   Duration(run.predicted.step_s), FormatCount(tokens / run.predicted.step_s),
                   Duration(run.bound.seconds), run.bound.resource, run.plan.prefetch_ops);
   text += fmt::format("        by {}\n", NameOf(run.rates_source));
+  text += DescribeRecomputing(run);
   for (const auto& [resource, seconds] : run.bound.seconds_by_resource) {
     if (seconds <= 0) continue;
     text += fmt::format("        {:8} {:>10} {:>6} of the step\n", resource, Duration(seconds),
@@ -185,6 +194,7 @@ std::string PlanToJson(const PlannedRun& run) {
   json["store_bytes"] = StoreBytes(run);
   json["num_nodes"] = run.plan.nodes.size();
   json["prefetch_ops"] = run.plan.prefetch_ops;
+  json["keeping_units"] = run.num_keeping_units;
   json["predicted_step_s"] = run.predicted.step_s;
   json["bound_s"] = run.bound.seconds;
   json["bound_resource"] = run.bound.resource;

@@ -25,6 +25,7 @@ namespace strata::engine {
 
 enum class Precision : uint8_t { kBf16, kFp32 };
 enum class MicroBatchSchedule : uint8_t { kVertical, kHorizontal };
+enum class Recompute : uint8_t { kAuto, kAll, kNone };
 enum class OptimizerType : uint8_t { kAdamW, kAdam };
 enum class OffloadDevice : uint8_t { kNone, kCpu, kNvme };
 enum class TokenizerType : uint8_t { kBytes };
@@ -60,7 +61,8 @@ struct TrainConfig {
   uint64_t world_size = 1;
   // Vertical: all micro-batches pass through a unit before the next unit is fetched.
   MicroBatchSchedule schedule = MicroBatchSchedule::kVertical;
-  double gradient_clipping = 1;  // of the global norm; 0: off
+  Recompute recompute = Recompute::kAuto;  // what backward computes again, instead of keeping it
+  double gradient_clipping = 1;            // of the global norm; 0: off
   Precision precision = Precision::kBf16;
   uint64_t seed = 0;
   uint64_t threads = 0;  // 0: as many as there are cores

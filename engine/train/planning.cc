@@ -4,10 +4,12 @@
 
 #include <algorithm>
 #include <thread>
+#include <utility>
 
 #include "aio/base/units.h"
 #include "engine/kernels/cpu_kernels.h"
 #include "engine/train/host_cache.h"
+#include "engine/train/recompute.h"
 #include "prefetch/compile.h"
 #include "prefetch/simulate.h"
 #include "prefetch/verify.h"
@@ -100,6 +102,39 @@ Result<StepPlan> CompileWithHostCache(PlannedRun& run, const Budgets& budgets) {
                                   run.layout, run.program, run.host_cache_bytes);
 }
 
+StepProgram MakeProgram(const PlannedRun& run, uint32_t num_keeping_units) {
+  const TrainConfig& train = run.config.train;
+  return MakeStepProgram(
+      run.layout, *run.model,
+      {.num_micro_batches = static_cast<uint32_t>(train.gradient_accumulation_steps),
+       .schedule = train.schedule == MicroBatchSchedule::kVertical ? Schedule::kVertical
+                                                                   : Schedule::kHorizontal,
+       .num_keeping_units = num_keeping_units,
+       .clips = train.gradient_clipping > 0,
+       .optimizer_on_device = run.layout.options.optimizer_home == Tier::kDevice});
+}
+
+// [train] recompute = "auto", for a run that is planned with everything recomputed.
+void KeepWhatPays(const Budgets& budgets, PlannedRun& run) {
+  uint32_t count = UnitsWorthKeeping(
+      {.layout = &run.layout,
+       .model = run.model.get(),
+       .num_micro_batches = static_cast<uint32_t>(run.config.train.gradient_accumulation_steps),
+       .budgets = budgets,
+       .hardware = &run.hardware,
+       .recomputing = &run.plan,
+       .make_program = [&](uint32_t units) { return MakeProgram(run, units); }});
+  if (count == 0) return;
+  StepProgram recomputing = std::exchange(run.program, MakeProgram(run, count));
+  Result<StepPlan> plan = CompileWithin(run, budgets);
+  if (plan.ok()) {
+    run.plan = std::move(plan).value();
+    run.num_keeping_units = count;
+  } else {
+    run.program = std::move(recomputing);
+  }
+}
+
 void PlanStore(PlannedRun& run) {
   run.store_directories = StoreDirectoriesOf(run.config);
   run.commits_every_step =
@@ -185,13 +220,8 @@ Result<PlannedRun> PrepareRun(const RunConfig& config) {
   BatchShape batch{.micro_batch = config.train.train_micro_batch_size_per_gpu,
                    .seq_len = config.data.seq_len};
   run.model = std::make_unique<LlamaModel>(config.model.llama, precision, batch, run.kernels.get());
-  run.program = MakeStepProgram(
-      run.layout, *run.model,
-      {.num_micro_batches = static_cast<uint32_t>(config.train.gradient_accumulation_steps),
-       .schedule = config.train.schedule == MicroBatchSchedule::kVertical ? Schedule::kVertical
-                                                                          : Schedule::kHorizontal,
-       .clips = config.train.gradient_clipping > 0,
-       .optimizer_on_device = run.layout.options.optimizer_home == Tier::kDevice});
+  if (config.train.recompute == Recompute::kNone) run.num_keeping_units = NumLayerUnits(run.layout);
+  run.program = MakeProgram(run, run.num_keeping_units);
   run.staging_bytes = StagingBytes(run.layout);
   return run;
 }
@@ -205,6 +235,7 @@ Status CompileRun(const prefetch::Hardware& hardware, PlannedRun& run) {
   Result<StepPlan> plan = CompileWithHostCache(run, budgets);
   if (!plan.ok()) return WithSmallestBudgets(plan.status(), run, budgets);
   run.plan = std::move(plan).value();
+  if (run.config.train.recompute == Recompute::kAuto) KeepWhatPays(budgets, run);
   STRATA_RETURN_IF_ERROR(prefetch::Verify(run.plan).With("the step plan is wrong; please report"));
   run.predicted = prefetch::Simulate(run.plan, hardware);
   run.bound = prefetch::BoundOf(run.plan, hardware);

@@ -30,6 +30,7 @@ struct PlannedRun {
   std::unique_ptr<Kernels> kernels;
   std::unique_ptr<LlamaModel> model;
   StepProgram program;
+  uint32_t num_keeping_units = 0;  // resolved from [train] recompute
   prefetch::Hardware hardware;
   RatesSource rates_source = RatesSource::kDefaults;
   prefetch::StepPlan plan;

@@ -42,6 +42,11 @@ AdamSlices SlicesOf(const LayoutOptions& options, const UnitState::Chunk& chunk,
   return slices;
 }
 
+// The fourth operand of attention and mlp, or nothing.
+Bytes KeptOf(const OpPayload& payload, std::span<const Bytes> blocks) {
+  return payload.keeps_intermediates ? blocks[3] : Bytes();
+}
+
 }  // namespace
 
 Result<StepRunner> StepRunner::Create(const StepRunnerParts& parts,
@@ -69,9 +74,10 @@ Status StepRunner::Run(prefetch::OpId op, const prefetch::Operands& operands,
     case OpRole::kEmbeddingForward:
       return model.EmbeddingForward(stream, b[0], Inputs(b[1]), b[2]);
     case OpRole::kAttentionForward:
-      return model.AttentionForward(stream, b[0], b[1], b[2], {}, operands.workspace);
+      return model.AttentionForward(stream, b[0], b[1], b[2], KeptOf(payload, b),
+                                    operands.workspace);
     case OpRole::kMlpForward:
-      return model.MlpForward(stream, b[0], b[1], b[2], {}, operands.workspace);
+      return model.MlpForward(stream, b[0], b[1], b[2], KeptOf(payload, b), operands.workspace);
     case OpRole::kHead:
       return RunHead(payload, operands, stream);
     case OpRole::kMlpBackward:
@@ -145,10 +151,12 @@ Status StepRunner::RunBackward(const OpPayload& payload, const prefetch::Operand
   const LlamaModel& model = *parts_.model;
   if (payload.is_first) STRATA_RETURN_IF_ERROR(parts_.kernels->Zero(stream, b.back()));
   if (payload.role == OpRole::kMlpBackward) {
-    return model.MlpBackward(stream, b[0], b[1], b[2], {}, b[3], operands.workspace);
+    return model.MlpBackward(stream, b[0], b[1], b[2], KeptOf(payload, b), b.back(),
+                             operands.workspace);
   }
   if (payload.role == OpRole::kAttentionBackward) {
-    return model.AttentionBackward(stream, b[0], b[1], b[2], {}, b[3], operands.workspace);
+    return model.AttentionBackward(stream, b[0], b[1], b[2], KeptOf(payload, b), b.back(),
+                                   operands.workspace);
   }
   return model.EmbeddingBackward(stream, Inputs(b[0]), b[1], b[2]);
 }

@@ -95,6 +95,14 @@ class ProgramBuilder {
     return StepBlock(fmt::format("{}/x micro={}", UnitName(unit), micro), "activations",
                      model_.ActivationBytes());
   }
+  // Of the attention and mlp units, which lie between embedding and head, the last ones.
+  bool Keeps(uint32_t unit) const {
+    return unit > 0 && unit < head_unit() && unit + options_.num_keeping_units >= head_unit();
+  }
+  BlockId Kept(uint32_t unit, uint32_t micro) {
+    return StepBlock(fmt::format("{}/kept micro={}", UnitName(unit), micro), "intermediates",
+                     model_.KeptBytes(KindOf(unit)));
+  }
   BlockId Upstream(uint32_t micro) {
     return StepBlock(fmt::format("d micro={}", micro), "activations", model_.ActivationBytes());
   }
@@ -146,7 +154,9 @@ class ProgramBuilder {
       BlockId weights = FetchWeights(unit, "forward");
       for (uint32_t micro = micros.first; micro < micros.end; ++micro) {
         BlockId in = unit == 0 ? Tokens(micro) : Input(unit, micro);
-        ForwardOp(unit, micro, {{weights, kR}, {in, kR}, {Input(unit + 1, micro), kW}});
+        std::vector<Access> accesses = {{weights, kR}, {in, kR}, {Input(unit + 1, micro), kW}};
+        if (Keeps(unit)) accesses.push_back({Kept(unit, micro), kW});
+        ForwardOp(unit, micro, std::move(accesses));
       }
     }
   }
@@ -164,13 +174,15 @@ class ProgramBuilder {
     UnitKind kind = KindOf(unit);
     payload.unit = unit;
     payload.micro = micro;
+    payload.keeps_intermediates = Keeps(unit);
+    Intermediates intermediates = Keeps(unit) ? Intermediates::kKeep : Intermediates::kRecompute;
     AddOp({.name = fmt::format("{} {} micro={}", verb, UnitName(unit), micro),
            .kind = KindName(kind, pass),
            .lane = Lane::kCompute,
            .accesses = std::move(accesses),
-           .workspace_bytes = model_.WorkspaceBytes(kind, pass),
+           .workspace_bytes = model_.WorkspaceBytes(kind, pass, intermediates),
            .work = kind == UnitKind::kEmbedding ? static_cast<double>(model_.ActivationBytes())
-                                                : model_.Flops(kind, pass)},
+                                                : model_.Flops(kind, pass, intermediates)},
           payload);
   }
 
@@ -222,11 +234,11 @@ class ProgramBuilder {
   void LayerBackward(uint32_t unit, BlockId weights, uint32_t micro) {
     OpRole role =
         KindOf(unit) == UnitKind::kMlp ? OpRole::kMlpBackward : OpRole::kAttentionBackward;
-    AddUnitOp("backward", Pass::kBackward, unit, micro,
-              {{weights, kR},
-               {Input(unit, micro), kR},
-               {Upstream(micro), kRw},
-               Accumulate(WholeGradient(unit))},
+    std::vector<Access> accesses = {
+        {weights, kR}, {Input(unit, micro), kR}, {Upstream(micro), kRw}};
+    if (Keeps(unit)) accesses.push_back({Kept(unit, micro), kRw});
+    accesses.push_back(Accumulate(WholeGradient(unit)));
+    AddUnitOp("backward", Pass::kBackward, unit, micro, std::move(accesses),
               {.role = role, .is_first = micro == 0});
   }
 

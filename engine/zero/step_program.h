@@ -4,9 +4,10 @@
 // gradient accumulation does not multiply the traffic, but the activations of all of them are kept.
 // Horizontal: one micro-batch after the other passes through the whole model, so only one's
 // activations are kept, but weights and the sums of gradients move once per micro-batch. Gradients
-// are summed in the same order in both. Backward recomputes each unit from its saved input. Without
-// clipping a unit is updated as soon as its gradient is whole; with clipping all updates wait for
-// the global norm.
+// are summed in the same order in both. Backward recomputes each unit from its saved input, or
+// finds its intermediates kept: those of the units that backward comes to first are kept the
+// shortest. Without clipping a unit is updated as soon as its gradient is whole; with clipping all
+// updates wait for the global norm.
 #pragma once
 
 #include <cstdint>
@@ -25,12 +26,12 @@ enum class OpRole : uint8_t {
   kLoadBatch,          // tokens W
   kGatherWeights,      // shard R, whole W
   kEmbeddingForward,   // weights R, tokens R, y W
-  kAttentionForward,   // weights R, x R, y W
-  kMlpForward,         // weights R, x R, y W
+  kAttentionForward,   // weights R, x R, y W, [kept W]
+  kMlpForward,         // weights R, x R, y W, [kept W]
   kHead,               // weights R, gradient W|RW, [tied: embedding R, its gradient W|RW], x R,
                        // tokens R, d W, loss W|RW
-  kMlpBackward,        // weights R, x R, d RW, gradient W|RW
-  kAttentionBackward,  // weights R, x R, d RW, gradient W|RW
+  kMlpBackward,        // weights R, x R, d RW, [kept RW], gradient W|RW
+  kAttentionBackward,  // weights R, x R, d RW, [kept RW], gradient W|RW
   kEmbeddingBackward,  // tokens R, d R, gradient W|RW
   kReduceGradient,     // whole gradient R, shard's gradient W
   kRoundGradient,      // fp32 gradient R, bf16 gradient W
@@ -50,6 +51,7 @@ struct OpPayload {
   // each gradient on its own: first_embedding_gradient).
   bool is_first = false;
   bool is_first_embedding_gradient = false;
+  bool keeps_intermediates = false;  // attention and mlp: there is the operand [kept]
 };
 
 struct StepProgram {
@@ -64,6 +66,8 @@ enum class Schedule : uint8_t { kVertical, kHorizontal };
 struct StepProgramOptions {
   uint32_t num_micro_batches = 1;
   Schedule schedule = Schedule::kVertical;
+  // So many attention and mlp units, the last in forward's order, keep their intermediates.
+  uint32_t num_keeping_units = 0;
   bool clips = true;
   bool optimizer_on_device = false;  // updates on the compute lane, else on the cpu lane
 };

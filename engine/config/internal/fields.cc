@@ -10,6 +10,7 @@ namespace {
 using namespace std::string_view_literals;
 
 constexpr std::array kPrecisions = {"bf16"sv, "fp32"sv};
+constexpr std::array kRecomputes = {"auto"sv, "all"sv, "none"sv};
 constexpr std::array kSchedules = {"vertical"sv, "horizontal"sv};
 constexpr std::array kOptimizerTypes = {"AdamW"sv, "Adam"sv};
 constexpr std::array kStateFormats = {"auto"sv, "fp32"sv, "split"sv, "int8"sv};
@@ -40,6 +41,7 @@ void VisitTrain(FieldVisitor& v, TrainConfig& train) {
   v.Integer("gradient_accumulation_steps", train.gradient_accumulation_steps, kBatch);
   v.Integer("world_size", train.world_size, {1, 65536});
   v.Choice("schedule", train.schedule, kSchedules);
+  v.Choice("recompute", train.recompute, kRecomputes);
   v.Number("gradient_clipping", train.gradient_clipping, {.min = 0, .max = 1e6});
   v.Choice("precision", train.precision, kPrecisions);
   v.Integer("seed", train.seed, kAnySeed);

@@ -44,12 +44,15 @@ struct Ways {
   int threads = 1;
   int prefetch_ops = 16;
   std::string schedule = "vertical";
+  std::string recompute = "all";
 };
 
 std::string Describe(const Place& place, const Ways& ways) {
-  return fmt::format("weights={} optimizer={} stage={} tight={} {} threads={} prefetch_ops={} {}",
-                     place.weights, place.optimizer, place.stage, place.tight, ways.backend,
-                     ways.threads, ways.prefetch_ops, ways.schedule);
+  return fmt::format(
+      "weights={} optimizer={} stage={} tight={} {} threads={} prefetch_ops={} {} "
+      "recompute={}",
+      place.weights, place.optimizer, place.stage, place.tight, ways.backend, ways.threads,
+      ways.prefetch_ops, ways.schedule, ways.recompute);
 }
 
 RunConfig ConfigOf(const std::string& directory, const Model& model, const Place& place,
@@ -70,6 +73,7 @@ RunConfig ConfigOf(const std::string& directory, const Model& model, const Place
   sets.push_back(fmt::format("train.threads={}", ways.threads));
   sets.push_back(fmt::format("zero_optimization.prefetch_ops={}", ways.prefetch_ops));
   sets.push_back("train.schedule=" + ways.schedule);
+  sets.push_back("train.recompute=" + ways.recompute);
   if (place.tight) {
     for (std::string& set : TightBudgets(OrDie(TinyConfig(directory, sets)))) {
       sets.push_back(std::move(set));
@@ -96,7 +100,8 @@ std::vector<Ways> AllWays() {
     for (int threads : {1, 2}) {
       for (int depth : {0, 16}) {
         const char* schedule = all.size() % 3 == 1 ? "horizontal" : "vertical";
-        all.push_back({backend, threads, depth, schedule});
+        const char* recompute = all.size() % 4 == 1 ? "none" : all.size() % 4 == 2 ? "auto" : "all";
+        all.push_back({backend, threads, depth, schedule, recompute});
       }
     }
   }
@@ -159,7 +164,7 @@ TEST_P(ExactnessOfModels, TheScheduleOfMicroBatchesNeverChangesABit) {
     model.accumulation = accumulation;
     RunOutcome expected = Outcome(model);
     for (const Place& place : {Place{}, kPurePlaces.back()}) {
-      Ways ways{.schedule = "horizontal"};
+      Ways ways{.schedule = "horizontal", .recompute = "none"};
       SCOPED_TRACE(Describe(place, ways));
       ExpectSameBits(Outcome(model, place, ways), expected);
     }

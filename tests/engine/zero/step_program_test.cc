@@ -72,6 +72,7 @@ std::vector<Case> AllCases() {
                                      .clips = (bits & 1) != 0,
                                      .optimizer_on_device = (bits & 2) != 0};
           cases.push_back({precision, format, world, options, (bits & 4) != 0});
+          cases.back().options.num_keeping_units = (bits & 3) == 0 ? 4 : bits & 1;
           if (micro == 1) continue;
           cases.back().options.schedule = Schedule::kHorizontal;
           cases.push_back({precision, format, world, options, (bits & 4) != 0});
@@ -226,6 +227,36 @@ TEST(StepProgram, WithClippingNoUpdateComesBeforeTheGlobalNorm) {
     }
   }
   EXPECT_TRUE(clipped);
+}
+
+// The last units in forward's order are the first in backward's: theirs are kept the shortest.
+TEST(StepProgram, TheLastUnitsKeepTheirIntermediatesFromForwardToBackward) {
+  Built recomputing = Build({.options = {.num_micro_batches = 2}});
+  Built keeping = Build({.options = {.num_micro_batches = 2, .num_keeping_units = 3}});
+  ASSERT_EQ(keeping.program.trace.ops.size(), recomputing.program.trace.ops.size());
+  std::map<std::string, std::vector<AccessMode>> uses;  // by block
+  for (size_t i = 0; i < keeping.program.trace.ops.size(); ++i) {
+    const OpPayload& payload = keeping.program.payloads[i];
+    const TraceOp& op = keeping.program.trace.ops[i];
+    bool is_layer = payload.role == OpRole::kAttentionForward ||
+                    payload.role == OpRole::kMlpForward || payload.role == OpRole::kMlpBackward ||
+                    payload.role == OpRole::kAttentionBackward;
+    EXPECT_EQ(payload.keeps_intermediates, is_layer && payload.unit >= 2) << op.name;
+    bool is_backward =
+        payload.role == OpRole::kMlpBackward || payload.role == OpRole::kAttentionBackward;
+    if (payload.keeps_intermediates) {
+      const prefetch::Access& kept = op.accesses[3];
+      uses[keeping.program.trace.blocks[Index(kept.block)].name].push_back(kept.mode);
+    }
+    double work = recomputing.program.trace.ops[i].work;
+    if (payload.keeps_intermediates && is_backward)
+      EXPECT_LT(op.work, work) << op.name;
+    else
+      EXPECT_EQ(op.work, work) << op.name;
+  }
+  EXPECT_EQ(uses.size(), 3u * 2);  // units x micro-batches
+  for (const auto& [block, modes] : uses)
+    EXPECT_EQ(modes, (std::vector{AccessMode::kWrite, AccessMode::kReadWrite})) << block;
 }
 
 // The vertical schedule: accumulation must not multiply the fetches of a unit's weights.
