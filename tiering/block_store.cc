@@ -77,7 +77,8 @@ std::vector<std::optional<ExtentIndex>> LayOut(ExtentTable& extents,
                                                uint32_t num_generations) {
   std::map<uint64_t, uint64_t, std::greater<>> durable;
   for (const BlockDescription& block : blocks)
-    if (block.durability == Durability::kDurable) durable[PaddedBytes(block)] += num_generations;
+    if (block.durability == Durability::kDurable)
+      durable[PaddedBytes(block)] += num_generations + block.more_versions;
   for (auto [extent_bytes, count] : durable) extents.Require(extent_bytes, count);
   std::vector<std::optional<ExtentIndex>> scratch;
   for (const BlockDescription& block : blocks) {
@@ -283,8 +284,10 @@ Result<std::vector<Generation>> BlockStore::List(const std::vector<std::string>&
 
 uint64_t StoreCapacityBytes(const std::vector<BlockDescription>& blocks, uint32_t num_generations) {
   uint64_t bytes = 0;
-  for (const BlockDescription& block : blocks)
-    bytes += PaddedBytes(block) * (block.durability == Durability::kDurable ? num_generations : 1);
+  for (const BlockDescription& block : blocks) {
+    bool durable = block.durability == Durability::kDurable;
+    bytes += PaddedBytes(block) * (durable ? num_generations + block.more_versions : 1);
+  }
   return bytes;
 }
 

@@ -4,10 +4,12 @@
 // block's live version is the new one once the write is done. Commit() makes the set of live
 // versions durable together, as a generation: flush data, write the manifest to a temporary name,
 // fsync, rename, fsync the directory. Until then a crash goes back to the generation before, and
-// Rollback() does the same without a crash. An extent is free again when no valid generation and
-// no live block needs it. A block that is written again before the commit is overwritten in place,
-// scratch blocks always are; when such a write fails, the block has no version until it is written
-// again or rolled back.
+// Rollback() does the same without a crash. BeginCommit() freezes the live versions and leaves the
+// rest for later: meanwhile reads and writes go on, to versions that are not part of it, and blocks
+// that are kept in memory can still be written into it. An extent is free again when no valid
+// generation and no live block needs it. A block that is written again before the commit is
+// overwritten in place, scratch blocks always are; when such a write fails, the block has no
+// version until it is written again or rolled back.
 //
 // Opened at an older generation, the store keeps the later ones until the next commit; that one
 // ends them, and its number is higher than theirs.
@@ -43,6 +45,9 @@ struct BlockDescription {
   std::string name;
   uint64_t size_bytes = 0;
   Durability durability = Durability::kDurable;
+  // Versions that there is room for beyond num_generations: one for a durable block that is written
+  // while a commit is pending that froze a version of its own.
+  uint32_t more_versions = 0;
 };
 
 struct BlockStoreOptions {
@@ -71,6 +76,7 @@ struct Generation {
 struct StoreCounters {
   uint64_t bytes_read = 0;  // block contents, padded to the slot alignment
   uint64_t bytes_written = 0;
+  uint64_t pending_bytes_written = 0;  // of them, into pending commits
   uint64_t manifest_bytes = 0;
   uint64_t commits = 0;
   uint64_t live_bytes = 0;  // extents held by live versions, generations and writes under way
@@ -99,10 +105,31 @@ class StoreTicket {
   std::unique_ptr<Operation> operation_;
 };
 
+// A commit that has begun and is not valid yet: a crash still goes back to the generation before.
+// Its versions stay as they are, whatever is written to the store. Destroyed before Finish(),
+// there is no such generation. Its writes end before it does (CHECKed).
+//
+// Thread-safe as the store: StartWrite() and its ticket may be used beside all that the store does
+// between two steps and within them, but not two writes of one block into it at once (CHECKed).
+class PendingCommit {
+ public:
+  virtual ~PendingCommit() = default;
+
+  // Puts this content into the generation, in place of the version that was frozen. It is the live
+  // version, too, unless the block was written since the commit began. A write that fails is the
+  // end of this commit: Finish() fails with it.
+  virtual StoreTicket StartWrite(StoreBlock block, std::span<const std::byte> from,
+                                 aio::IoDone done = {}) = 0;
+  // Makes it valid, as Commit() does; only when nothing is in flight in the store (CHECKed), and
+  // once. After a failure there is no such generation.
+  virtual Result<uint64_t> Finish() = 0;
+};
+
 // Thread-safe: reads, writes and Finish() may come from several threads, but not two operations on
-// one block at once (CHECKed), and Commit/Rollback/Release only when nothing is in flight
-// (CHECKed). `done` is the engine's (aio::IoDone); of an operation that fails before it starts, as
-// reading what was never written, it is called by Start*() itself before that returns.
+// one block at once (CHECKed), and Commit/Rollback/Release only when nothing is in flight but
+// writes into a pending commit (CHECKed). `done` is the engine's (aio::IoDone); of an operation
+// that fails before it starts, as reading what was never written, it is called by Start*() itself
+// before that returns.
 class BlockStore {
  public:
   // Creates the store: kAlreadyExists when the run id has one, kFailedPrecondition when another
@@ -150,7 +177,10 @@ class BlockStore {
   // A failed flush is final (aio::File::SyncData): there is no commit until the store is opened
   // anew.
   virtual Result<uint64_t> Commit(std::string metadata, bool pin) = 0;
-  // Forgets everything since the last commit.
+  // The same in two halves: what is written from now on is not part of it. One at a time: until it
+  // is finished or destroyed there is no other commit and no Release() (CHECKed).
+  virtual Result<std::unique_ptr<PendingCommit>> BeginCommit(std::string metadata, bool pin) = 0;
+  // Forgets everything since the last commit, or since the pending one began.
   virtual void Rollback() = 0;
   // Unpins; the extents are free once no valid generation needs them.
   virtual Status Release(uint64_t generation) = 0;

@@ -1,4 +1,5 @@
 // The block store against a model of it in memory, over random operations.
+#include <algorithm>
 #include <filesystem>
 #include <map>
 #include <optional>
@@ -16,8 +17,9 @@ constexpr uint32_t kNumGenerations = 4;
 constexpr uint32_t kNumDurable = 6;
 
 std::vector<BlockDescription> ModelBlocks() {
-  return {Durable("a", 4096),  Durable("b", 4000), Durable("c", 10000), Durable("d", 12288),
-          Durable("e", 20000), Durable("f", 1),    Scratch("s", 4096),  Scratch("t", 9000)};
+  return {Rewritten("a", 4096, 2),  Rewritten("b", 4000, 2),  Rewritten("c", 10000, 2),
+          Rewritten("d", 12288, 2), Rewritten("e", 20000, 2), Rewritten("f", 1, 2),
+          Scratch("s", 4096),       Scratch("t", 9000)};
 }
 
 // By block: which write it holds. A version's seed is different from all others.
@@ -34,8 +36,17 @@ class StoreModel {
     user_.Reset(OrDie(BlockStore::Create(options_, user_.blocks(), &engine_)));
   }
 
+  ~StoreModel() { AbandonPending(); }
+
   void Step() {
-    switch (Below(16)) {
+    switch (Below(20)) {
+      case 16:
+        return Begin();
+      case 17:
+        return Below(8) == 0 ? AbandonPending() : WriteInto();
+      case 18:
+      case 19:
+        return WriteInto();
       case 0:
         return Commit();
       case 1:
@@ -82,6 +93,13 @@ class StoreModel {
     bool pinned = false;
   };
 
+  // A commit that has begun: which versions it holds.
+  struct ModelPending {
+    std::unique_ptr<PendingCommit> commit;
+    Contents contents;
+    bool pin = false;
+  };
+
   uint32_t Below(uint32_t bound) { return static_cast<uint32_t>(random_() % bound); }
   Contents Base() { return base_ == 0 ? Contents() : generations_.at(base_).contents; }
   uint32_t AnyBlock() { return Below(static_cast<uint32_t>(user_.blocks().size())); }
@@ -90,6 +108,7 @@ class StoreModel {
     std::set<std::pair<uint32_t, uint64_t>> held(live_.begin(), live_.end());
     for (const auto& [number, generation] : generations_)
       held.insert(generation.contents.begin(), generation.contents.end());
+    if (pending_) held.insert(pending_->contents.begin(), pending_->contents.end());
     return held;
   }
 
@@ -122,28 +141,72 @@ class StoreModel {
     uint32_t block = AnyBlock();
     engine_.SpoilWrite({}, 1);
     EXPECT_FALSE(user_.Write(block, ++last_seed_).ok());
-    Contents committed = Base();
+    Contents committed = pending_ ? pending_->contents : Base();
     auto kept = committed.find(block);
     if (live_.count(block) && (kept == committed.end() || kept->second != live_[block]))
       live_.erase(block);
   }
 
-  void Commit() {
+  Contents LiveDurable() const {
+    Contents contents;
+    for (auto [block, seed] : live_)
+      if (block < kNumDurable) contents[block] = seed;
+    return contents;
+  }
+
+  // Whether one more pinned generation leaves room for the rest.
+  bool MayPin() {
+    int64_t staying = std::ranges::count_if(generations_, [&](const auto& entry) {
+      return entry.second.pinned && entry.first <= base_;
+    });
+    return staying + 1 <= kNumGenerations - 2 && Below(3) == 0;
+  }
+
+  void BecameValid(Contents contents, bool pin) {
     for (auto it = generations_.begin(); it != generations_.end();) {
       bool stays = it->second.pinned && it->first <= base_;
       it = stays ? std::next(it) : generations_.erase(it);
     }
-    bool pin = generations_.size() + 1 <= kNumGenerations - 2 && Below(3) == 0;
-    uint64_t expected = ++last_number_;
-    EXPECT_EQ(OrDie(user_->Commit(std::to_string(expected), pin)), expected);
-    ModelGeneration& generation = generations_[expected];
-    for (auto [block, seed] : live_)
-      if (block < kNumDurable) generation.contents[block] = seed;
-    generation.pinned = pin;
-    base_ = expected;
+    base_ = ++last_number_;
+    generations_[base_] = {.contents = std::move(contents), .pinned = pin};
   }
 
+  void Commit() {
+    if (pending_) return FinishPending();
+    bool pin = MayPin();
+    EXPECT_EQ(OrDie(user_->Commit(std::to_string(last_number_ + 1), pin)), last_number_ + 1);
+    BecameValid(LiveDurable(), pin);
+  }
+
+  void Begin() {
+    if (pending_) return FinishPending();
+    bool pin = MayPin();
+    pending_.emplace(OrDie(user_->BeginCommit(std::to_string(last_number_ + 1), pin)),
+                     LiveDurable(), pin);
+  }
+
+  void WriteInto() {
+    if (!pending_) return;
+    uint32_t block = Below(kNumDurable);
+    Status status = user_.WriteInto(*pending_->commit, block, ++last_seed_);
+    EXPECT_TRUE(status.ok()) << status.ToString();
+    bool was_there = pending_->contents.count(block) > 0;
+    bool is_live = live_.count(block) > 0;
+    if (was_there == is_live && (!is_live || live_[block] == pending_->contents[block]))
+      live_[block] = last_seed_;
+    pending_->contents[block] = last_seed_;
+  }
+
+  void FinishPending() {
+    ModelPending pending = std::move(*std::exchange(pending_, std::nullopt));
+    EXPECT_EQ(OrDie(pending.commit->Finish()), last_number_ + 1);
+    BecameValid(std::move(pending.contents), pending.pin);
+  }
+
+  void AbandonPending() { pending_.reset(); }
+
   void ReleaseOne() {
+    if (pending_) return;
     for (auto& [number, generation] : generations_) {
       if (!generation.pinned) continue;
       EXPECT_TRUE(user_->Release(number).ok());
@@ -157,7 +220,7 @@ class StoreModel {
 
   void Rollback() {
     user_->Rollback();
-    live_ = Base();
+    live_ = pending_ ? pending_->contents : Base();
   }
 
   void Discard() {
@@ -168,6 +231,7 @@ class StoreModel {
 
   void Reopen(std::optional<uint64_t> generation) {
     if (generations_.empty()) return;
+    AbandonPending();
     // An unpinned generation that is not the newest is gone for one who opens the store anew.
     uint64_t newest = generations_.rbegin()->first;
     std::erase_if(generations_,
@@ -202,6 +266,7 @@ class StoreModel {
   StoreUser user_{ModelBlocks()};
   BlockStoreOptions options_;
   Contents live_;
+  std::optional<ModelPending> pending_;
   std::map<uint64_t, ModelGeneration> generations_;
   uint64_t base_ = 0;
   uint64_t last_number_ = 0;

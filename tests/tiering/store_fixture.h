@@ -23,6 +23,12 @@ inline BlockDescription Durable(const std::string& name, uint64_t size_bytes) {
   return {.name = name, .size_bytes = size_bytes};
 }
 
+// One that is also written while a commit is pending, or, with two more, into that, too.
+inline BlockDescription Rewritten(const std::string& name, uint64_t size_bytes,
+                                  uint32_t more_versions = 1) {
+  return {.name = name, .size_bytes = size_bytes, .more_versions = more_versions};
+}
+
 inline BlockDescription Scratch(const std::string& name, uint64_t size_bytes) {
   return {.name = name, .size_bytes = size_bytes, .durability = Durability::kScratch};
 }
@@ -55,6 +61,10 @@ class StoreUser {
   Status Write(uint32_t block, uint64_t seed) {
     std::ranges::copy(BytesOf(seed, blocks_[block].size_bytes), memory_.bytes().begin());
     return store_->StartWrite(StoreBlock{block}, Padded(block)).Finish();
+  }
+  Status WriteInto(PendingCommit& pending, uint32_t block, uint64_t seed) {
+    std::ranges::copy(BytesOf(seed, blocks_[block].size_bytes), memory_.bytes().begin());
+    return pending.StartWrite(StoreBlock{block}, Padded(block)).Finish();
   }
   Result<std::vector<std::byte>> Read(uint32_t block) {
     std::span<std::byte> into = Padded(block);

@@ -45,7 +45,7 @@ ExtentStore::ExtentStore(StoreParts parts)
   Rollback();
 }
 
-ExtentStore::~ExtentStore() { STRATA_CHECK(num_in_flight_ == 0); }
+ExtentStore::~ExtentStore() { STRATA_CHECK(num_in_flight_ == 0 && !pending_); }
 
 ExtentStore::BlockState& ExtentStore::State(StoreBlock block) {
   return const_cast<BlockState&>(std::as_const(*this).State(block));
@@ -148,20 +148,24 @@ Result<ExtentIndex> ExtentStore::BeginWrite(BlockState& state) {
     extents_.Hold(*state.scratch_extent);
     return *state.scratch_extent;
   }
+  return TakeExtent(state);
+}
+
+Result<ExtentIndex> ExtentStore::TakeExtent(const BlockState& state) {
   if (auto free = extents_.Take(state.padded_bytes)) return *free;
-  return ResourceExhausted(
-      fmt::format("writing block '{}': no extent of {} is free, {} generations hold them: release "
-                  "a pinned one, "
-                  "or open the store with a higher num_generations than {}",
-                  state.about.name, FormatBytes(state.padded_bytes), records_.size(),
-                  options_.num_generations));
+  return ResourceExhausted(fmt::format(
+      "writing block '{}': no extent of {} is free, {} generations{} hold them: release "
+      "a pinned one, "
+      "or open the store with a higher num_generations than {}",
+      state.about.name, FormatBytes(state.padded_bytes), records_.size(),
+      pending_ ? " and a pending one" : "", options_.num_generations));
 }
 
 StoreTicket ExtentStore::StartWrite(StoreBlock block, std::span<const std::byte> from,
                                     aio::IoDone done) {
   std::unique_lock lock(mutex_);
   BlockState& state = Begin(block);
-  STRATA_CHECK(from.size() >= state.padded_bytes && IsAligned(from.data()));
+  CheckSource(state, from);
   auto extent = BeginWrite(state);
   if (!extent.ok()) {
     StoreTicket failed = EndAtOnce(state, extent.status());
@@ -169,7 +173,19 @@ StoreTicket ExtentStore::StartWrite(StoreBlock block, std::span<const std::byte>
     if (done) done();
     return failed;
   }
-  BlockVersion version{.extent = *extent};
+  return StartWriteTo(std::move(lock), {.extent = *extent}, state, from, std::move(done),
+                      [this, &state](const BlockVersion& version, const Status& io_status) {
+                        return EndWrite(state, version, io_status);
+                      });
+}
+
+void ExtentStore::CheckSource(const BlockState& state, std::span<const std::byte> from) {
+  STRATA_CHECK(from.size() >= state.padded_bytes && IsAligned(from.data()));
+}
+
+StoreTicket ExtentStore::StartWriteTo(std::unique_lock<std::mutex> lock, BlockVersion version,
+                                      const BlockState& state, std::span<const std::byte> from,
+                                      aio::IoDone done, EndOfWrite end) {
   const aio::File& file = FileOf(version);
   uint64_t offset_bytes = extents_.extent(version.extent).offset_bytes;
   lock.unlock();
@@ -177,8 +193,8 @@ StoreTicket ExtentStore::StartWrite(StoreBlock block, std::span<const std::byte>
   return StoreTicket(std::make_unique<StoreTicket::Operation>(
       engine_->StartWrite(file, offset_bytes, from.first(state.padded_bytes),
                           {.done = std::move(done)}),
-      [this, &state, version](const Status& io_status) {
-        return EndWrite(state, version, io_status);
+      [version, end = std::move(end)](const Status& io_status) {
+        return end(version, io_status);
       }));
 }
 

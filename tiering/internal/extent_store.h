@@ -2,6 +2,8 @@
 #pragma once
 
 #include <atomic>
+#include <functional>
+#include <memory>
 #include <mutex>
 #include <optional>
 #include <string>
@@ -46,6 +48,14 @@ struct StoreParts {
   aio::IoEngine* engine = nullptr;
 };
 
+// A commit that has begun; its record holds the frozen versions.
+struct PendingRecord {
+  GenerationRecord record;
+  std::vector<bool> busy;  // by block: a write into it is under way
+  size_t num_in_flight = 0;
+  Status failure;  // of the first write that failed
+};
+
 class ExtentStore final : public BlockStore {
  public:
   explicit ExtentStore(StoreParts parts);
@@ -58,6 +68,7 @@ class ExtentStore final : public BlockStore {
   void Discard(StoreBlock block) override;
   bool HasVersion(StoreBlock block) const override;
   Result<uint64_t> Commit(std::string metadata, bool pin) override;
+  Result<std::unique_ptr<PendingCommit>> BeginCommit(std::string metadata, bool pin) override;
   void Rollback() override;
   Status Release(uint64_t generation) override;
   const std::vector<Generation>& generations() const override { return generations_; }
@@ -65,6 +76,7 @@ class ExtentStore final : public BlockStore {
   uint64_t capacity_bytes() const override;
 
  private:
+  class Pending;
   struct BlockState {
     BlockDescription about;
     uint64_t padded_bytes = 0;
@@ -80,6 +92,13 @@ class ExtentStore final : public BlockStore {
   BlockState& Begin(StoreBlock block);
   void End(BlockState& state);
   StoreTicket EndAtOnce(BlockState& state, Status failure);
+  Result<ExtentIndex> TakeExtent(const BlockState& state);
+  static void CheckSource(const BlockState& state, std::span<const std::byte> from);
+  using EndOfWrite = std::function<Status(const BlockVersion&, const Status& io_status)>;
+  // Lets go of `lock` for the checksum.
+  StoreTicket StartWriteTo(std::unique_lock<std::mutex> lock, BlockVersion version,
+                           const BlockState& state, std::span<const std::byte> from,
+                           aio::IoDone done, EndOfWrite end);
 
   Result<BlockVersion> BeginRead(BlockState& state);
   Result<ExtentIndex> BeginWrite(BlockState& state);
@@ -95,6 +114,15 @@ class ExtentStore final : public BlockStore {
   void SetLive(BlockState& state, std::optional<BlockVersion> version);
   Status SyncFiles();
   GenerationRecord RecordOfLive(std::string metadata, bool pin) const;
+  Status Freeze(std::string metadata, bool pin);
+  Result<uint64_t> FinishPending();
+  Result<uint64_t> FinishCommit(GenerationRecord record);
+  // Without mutex_.
+  StoreTicket StartPendingWrite(StoreBlock block, std::span<const std::byte> from,
+                                aio::IoDone done);
+  Status EndPendingWrite(StoreBlock block, const BlockVersion& version, const Status& io_status);
+  void AbandonPending();
+  void FailPending(const Status& failure);
   Manifest ManifestOf(const GenerationRecord& record) const;
   Status Write(const GenerationRecord& record);
   void HoldAll(const GenerationRecord& record);
@@ -122,7 +150,8 @@ class ExtentStore final : public BlockStore {
   // A flush that failed may have lost any write since the last commit, and the next flush would not
   // know: no commit from then on.
   Status lost_writes_;
-  size_t num_in_flight_ = 0;
+  std::optional<PendingRecord> pending_;
+  size_t num_in_flight_ = 0;  // not into pending_
   std::atomic<uint64_t> num_reads_ = 0;
   StoreCounters counters_;
 };

@@ -91,16 +91,20 @@ Status ExtentStore::Write(const GenerationRecord& record) {
 
 Result<uint64_t> ExtentStore::Commit(std::string metadata, bool pin) {
   std::lock_guard lock(mutex_);
-  STRATA_CHECK(num_in_flight_ == 0);
-  STRATA_RETURN_IF_ERROR(CheckWritable());
-  STRATA_RETURN_IF_ERROR(lost_writes_.With("an earlier flush failed, open the store anew"));
-  GenerationRecord record = RecordOfLive(std::move(metadata), pin);
+  STRATA_RETURN_IF_ERROR(Freeze(std::move(metadata), pin));
+  return FinishPending();
+}
+
+// Makes a record valid whose extents are held.
+Result<uint64_t> ExtentStore::FinishCommit(GenerationRecord record) {
   uint64_t number = record.about.number;
   std::string what = fmt::format("committing generation {}", number);
   lost_writes_ = SyncFiles();
-  if (!lost_writes_.ok()) return lost_writes_.With(what);
+  if (!lost_writes_.ok()) {
+    DropAll(record);
+    return lost_writes_.With(what);
+  }
   last_number_ = number;
-  HoldAll(record);
   Status status = Write(record);
   // A manifest whose directory could not be synced may be there or not. Its blocks stay as they are
   // until it is surely gone.
@@ -123,9 +127,13 @@ void ExtentStore::MarkSuperseded(uint64_t committed) {
     if (number != committed && (!record.about.pinned || abandoned)) record.stale = true;
   }
   base_generation_ = committed;
+  // Live versions that are part of it are committed now; others came after it was begun.
   const GenerationRecord& newest = records_.back();
-  for (size_t i = 0; i < blocks_.size(); ++i)
-    if (newest.versions[i]) blocks_[i].live = newest.versions[i];  // the same extent, committed now
+  for (size_t i = 0; i < blocks_.size(); ++i) {
+    std::optional<BlockVersion>& live = blocks_[i].live;
+    if (live && newest.versions[i] && live->extent == newest.versions[i]->extent)
+      live = newest.versions[i];
+  }
 }
 
 void ExtentStore::RemoveStale() {
@@ -154,14 +162,14 @@ void ExtentStore::Rollback() {
   std::lock_guard lock(mutex_);
   STRATA_CHECK(num_in_flight_ == 0);
   RemoveStale();  // what a failed commit left may be in the way of the next writes
-  const GenerationRecord* base = Find(base_generation_);
+  const GenerationRecord* base = pending_ ? &pending_->record : Find(base_generation_);
   for (size_t i = 0; i < blocks_.size(); ++i)
     SetLive(blocks_[i], base ? base->versions[i] : std::nullopt);
 }
 
 Status ExtentStore::Release(uint64_t generation) {
   std::lock_guard lock(mutex_);
-  STRATA_CHECK(num_in_flight_ == 0);
+  STRATA_CHECK(num_in_flight_ == 0 && !pending_);
   STRATA_RETURN_IF_ERROR(CheckWritable());
   GenerationRecord* record = Find(generation);
   if (record == nullptr || !record->about.pinned) {
