@@ -1,66 +1,19 @@
 // Processes that are killed, and processes that meet.
-#include <sys/wait.h>
 #include <unistd.h>
 
-#include <array>
-#include <csignal>
-#include <functional>
 #include <random>
 
+#include "tests/fakes/child.h"
 #include "tests/tiering/store_fixture.h"
 #include "tiering/block_store.h"
 
 namespace strata::tiering {
 namespace {
 
+using fakes::Child;
 using testing::HasSubstr;
 
 constexpr uint32_t kNumBlocks = 5;
-
-// A process that reports numbers until it is killed.
-class Child {
- public:
-  using Report = std::function<void(uint64_t)>;
-
-  explicit Child(const std::function<void(const Report&)>& body) {
-    STRATA_CHECK(pipe(pipe_.data()) == 0);
-    pid_ = fork();
-    STRATA_CHECK(pid_ >= 0);
-    if (pid_ == 0) {
-      body([this](uint64_t number) {
-        if (write(pipe_[1], &number, sizeof(number)) != sizeof(number)) _exit(1);
-      });
-      _exit(0);
-    }
-    close(pipe_[1]);
-  }
-  Child(const Child&) = delete;
-  Child& operator=(const Child&) = delete;
-  ~Child() {
-    Kill();
-    close(pipe_[0]);
-  }
-
-  pid_t pid() const { return pid_; }
-
-  // Empty once the child is dead and all it said has been read.
-  std::optional<uint64_t> Next() {
-    uint64_t number = 0;
-    if (read(pipe_[0], &number, sizeof(number)) != sizeof(number)) return std::nullopt;
-    return number;
-  }
-
-  void Kill() {
-    if (pid_ <= 0) return;
-    kill(pid_, SIGKILL);
-    waitpid(pid_, nullptr, 0);
-    pid_ = 0;
-  }
-
- private:
-  std::array<int, 2> pipe_ = {};
-  pid_t pid_ = 0;
-};
 
 class StoreCrashTest : public testing::Test {
  protected:
