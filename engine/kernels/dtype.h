@@ -1,4 +1,4 @@
-// Number formats of tensors, and the one cast to bf16.
+// Number formats of tensors, and the casts to 16 bits.
 #pragma once
 
 #include <bit>
@@ -27,5 +27,12 @@ constexpr Bf16 ToBf16(float value) {
   if ((bits & 0x7fffffffu) > 0x7f800000u) return Bf16((bits >> 16) | 0x0040u);
   return Bf16((bits + 0x8000u) >> 16);
 }
+
+// IEEE 754 half precision. Casts are the processor's: to nearest, ties to even; beyond 65504 (and
+// half a step) it is infinity, which is what a loss scale looks for.
+enum class F16 : uint16_t {};
+
+inline float FromHalf(F16 value) { return static_cast<float>(std::bit_cast<_Float16>(value)); }
+inline F16 ToHalf(float value) { return std::bit_cast<F16>(static_cast<_Float16>(value)); }
 
 }  // namespace strata::engine

@@ -32,6 +32,45 @@ dnnl::primitive_attr Attributes(Output output) {
   return attributes;
 }
 
+// 512 KiB of a tile's fp32 operand at most.
+constexpr size_t kWidenedDepth = 256;
+
+// `rows` x `depth` elements of an operand, as they lie in memory when it is transposed or not.
+Matrix OperandPart(const std::byte* data, Transpose transpose, size_t rows, size_t first_depth,
+                   size_t depth, size_t stride) {
+  // As Matrix is for outputs, too, it points to mutable data.
+  Matrix part{.data = const_cast<std::byte*>(data), .dtype = DType::kF16, .stride = stride};
+  bool depth_is_columns = transpose == Transpose::kNo;
+  part.data += first_depth * (depth_is_columns ? 1 : stride) * SizeOf(DType::kF16);
+  part.rows = depth_is_columns ? rows : depth;
+  part.cols = depth_is_columns ? depth : rows;
+  return part;
+}
+
+// b is [depth, cols]: its depth lies in columns when it is transposed.
+Transpose Other(Transpose transpose) {
+  return transpose == Transpose::kNo ? Transpose::kYes : Transpose::kNo;
+}
+
+const float* Widen(const RowKernels& rows, const Matrix& from, std::vector<float>& buffer) {
+  const size_t elements = from.rows * from.cols;
+  if (buffer.size() < elements) buffer.resize(elements);
+  rows.cast(from, DenseMatrix(reinterpret_cast<std::byte*>(buffer.data()), DType::kF32, from.rows,
+                              from.cols));
+  return buffer.data();
+}
+
+// What a piece of the depth is in fp32, its operands dense.
+ProductShape WidenedShape(const ProductShape& shape, size_t depth, Output output) {
+  ProductShape piece = shape;
+  piece.dtype = DType::kF32;
+  piece.output = output;
+  piece.depth = depth;
+  piece.stride_a = shape.transpose_a == Transpose::kNo ? depth : shape.rows;
+  piece.stride_b = shape.transpose_b == Transpose::kNo ? shape.cols : depth;
+  return piece;
+}
+
 Status Failure(const ProductShape& shape, const dnnl::error& error) {
   return Internal(fmt::format("oneDNN product {} [{} x {}] * [{} x {}]: {} (status {})",
                               DTypeName(shape.dtype), shape.rows, shape.depth, shape.depth,
@@ -50,6 +89,7 @@ Product::Product(const dnnl::matmul::primitive_desc& description, const ProductS
       shape_(shape) {}
 
 Result<Product> Product::Create(const dnnl::engine& engine, const ProductShape& shape) {
+  if (shape.dtype == DType::kF16) return CreateWidened(engine, shape);
   omp_set_num_threads(1);  // of the calling thread; what is prepared depends on it, too
   try {
     const dnnl::matmul::desc operation(
@@ -62,7 +102,38 @@ Result<Product> Product::Create(const dnnl::engine& engine, const ProductShape& 
   }
 }
 
+Result<Product> Product::CreateWidened(const dnnl::engine& engine, const ProductShape& shape) {
+  Product product(shape);
+  const Cuts cuts{shape.depth, kWidenedDepth};
+  for (const size_t i : {size_t{0}, size_t{1}, cuts.count() - 1}) {
+    const Output output = i == 0 ? shape.output : Output::kAccumulate;
+    const size_t depth = cuts.size(std::min(i, cuts.count() - 1));
+    STRATA_ASSIGN_OR_RETURN(Product piece, Create(engine, WidenedShape(shape, depth, output)));
+    product.pieces_.push_back(std::move(piece));
+  }
+  return product;
+}
+
+Status Product::RunWidened(ProductThread& thread, const std::byte* a, const std::byte* b,
+                           float* out) const {
+  const Cuts cuts{shape_.depth, kWidenedDepth};
+  for (size_t i = 0; i < cuts.count(); ++i) {
+    const Matrix part_a = OperandPart(a, shape_.transpose_a, shape_.rows, cuts.begin(i),
+                                      cuts.size(i), shape_.stride_a);
+    const Matrix part_b = OperandPart(b, Other(shape_.transpose_b), shape_.cols, cuts.begin(i),
+                                      cuts.size(i), shape_.stride_b);
+    const Product& piece = pieces_[i == 0 ? 0 : i + 1 < cuts.count() ? 1 : 2];
+    STRATA_RETURN_IF_ERROR(piece.Run(thread, Widen(*thread.rows, part_a, thread.wide_a),
+                                     Widen(*thread.rows, part_b, thread.wide_b), out));
+  }
+  return OkStatus();
+}
+
 Status Product::Run(ProductThread& thread, const void* a, const void* b, float* out) const {
+  if (shape_.dtype == DType::kF16) {
+    return RunWidened(thread, static_cast<const std::byte*>(a), static_cast<const std::byte*>(b),
+                      out);
+  }
   omp_set_num_threads(1);
   try {
     if (thread.scratch.size() < scratch_.get_size()) thread.scratch.resize(scratch_.get_size());
@@ -78,8 +149,9 @@ Status Product::Run(ProductThread& thread, const void* a, const void* b, float* 
   }
 }
 
-ProductCache::ProductCache(uint32_t num_threads) : engine_(dnnl::engine::kind::cpu, 0) {
-  for (uint32_t thread = 0; thread < num_threads; ++thread) threads_.emplace_back(engine_);
+ProductCache::ProductCache(uint32_t num_threads, const RowKernels& rows)
+    : engine_(dnnl::engine::kind::cpu, 0) {
+  for (uint32_t thread = 0; thread < num_threads; ++thread) threads_.emplace_back(engine_, rows);
 }
 
 Result<Product> ProductCache::Get(const ProductShape& shape) {

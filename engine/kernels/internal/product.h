@@ -16,6 +16,7 @@
 
 #include "aio/base/status.h"
 #include "aio/base/units.h"
+#include "engine/kernels/internal/row_kernels.h"
 #include "engine/kernels/kernels.h"
 
 namespace strata::engine {
@@ -34,12 +35,17 @@ struct ProductShape {
 
 // What oneDNN needs per thread.
 struct ProductThread {
-  explicit ProductThread(const dnnl::engine& engine) : stream(engine) {}
+  ProductThread(const dnnl::engine& engine, const RowKernels& rows_in)
+      : stream(engine), rows(&rows_in) {}
   dnnl::stream stream;
-  std::vector<std::byte> scratch;  // grows to the largest product's need, well below 1 MiB
+  const RowKernels* rows;
+  std::vector<float> wide_a, wide_b;  // fp16 operands on their way into a product
+  std::vector<std::byte> scratch;     // grows to the largest product's need, well below 1 MiB
 };
 
-// A shape prepared. Copies are cheap and share; any number of threads may run one at a time.
+// A shape prepared. oneDNN has no fp16 on most processors: such operands are made fp32 piece by
+// piece of the depth, which costs cache, not arena, and rounds nothing. Copies are cheap and share;
+// any number of threads may run one at a time.
 class Product {
  public:
   static Result<Product> Create(const dnnl::engine& engine, const ProductShape& shape);
@@ -48,17 +54,24 @@ class Product {
 
  private:
   Product(const dnnl::matmul::primitive_desc& description, const ProductShape& shape);
+  explicit Product(const ProductShape& shape) : shape_(shape) {}
+
+  static Result<Product> CreateWidened(const dnnl::engine& engine, const ProductShape& shape);
+  Status RunWidened(ProductThread& thread, const std::byte* a, const std::byte* b,
+                    float* out) const;
 
   dnnl::matmul primitive_;
   dnnl::memory::desc a_, b_, out_, scratch_;
   dnnl::engine engine_;
   ProductShape shape_;
+  std::vector<Product> pieces_;  // fp16: the first piece of the depth, inner ones, the last one
 };
 
 // Products by shape: preparing one costs more than running a small one.
 class ProductCache {
  public:
-  explicit ProductCache(uint32_t num_threads);
+  // `rows` outlives it.
+  ProductCache(uint32_t num_threads, const RowKernels& rows);
 
   Result<Product> Get(const ProductShape& shape);
   ProductThread& thread(uint32_t index) { return threads_[index]; }

@@ -1,4 +1,4 @@
-// Elements of either format as fp32, one by one and sixteen at a time. Loops over these are what
+// Elements of any format as fp32, one by one and sixteen at a time. Loops over these are what
 // the compiler turns into vectors.
 //
 // Everything is internal to its source file: a function shared between instruction sets could be
@@ -21,8 +21,14 @@ inline float ToFloat(Bf16 value) {
   return std::bit_cast<float>(static_cast<uint32_t>(value) << 16);
 }
 
+inline float ToFloat(F16 value) { return static_cast<float>(std::bit_cast<_Float16>(value)); }
+
 template <typename T>
 inline T FromFloat(float value);
+template <>
+inline F16 FromFloat<F16>(float value) {
+  return std::bit_cast<F16>(static_cast<_Float16>(value));
+}
 template <>
 inline float FromFloat<float>(float value) {
   return value;
@@ -46,8 +52,10 @@ template <typename Function>
 inline void WithElementType(DType dtype, Function function) {
   if (dtype == DType::kF32) {
     function(float());
-  } else {
+  } else if (dtype == DType::kBf16) {
     function(Bf16());
+  } else {
+    function(F16());
   }
 }
 
@@ -67,6 +75,11 @@ inline Lanes LoadLanes(const Bf16* from) {
   LaneHalves halves;
   std::memcpy(&halves, from, sizeof(halves));
   return (Lanes)(__builtin_convertvector(halves, LaneBits) << 16);
+}
+inline Lanes LoadLanes(const F16* from) {
+  float lanes[kLanes];
+  for (size_t i = 0; i < kLanes; ++i) lanes[i] = ToFloat(from[i]);
+  return LoadLanes(lanes);
 }
 // The first `count` elements, then `filler`.
 template <typename T>

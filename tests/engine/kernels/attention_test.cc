@@ -173,7 +173,8 @@ TEST_P(AttentionTest, NotANumberIsNotHidden) {
   EXPECT_TRUE(std::isnan(attention.out.Get(39, 7)));
 }
 
-INSTANTIATE_TEST_SUITE_P(Precision, AttentionTest, testing::Values(DType::kF32, DType::kBf16),
+INSTANTIATE_TEST_SUITE_P(Precision, AttentionTest,
+                         testing::Values(DType::kF32, DType::kBf16, DType::kF16),
                          [](const auto& tested) { return NameOf(tested.param); });
 
 TEST(AttentionGradientTest, BackwardIsTheDerivativeOfForward) {

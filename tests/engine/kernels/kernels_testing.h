@@ -44,18 +44,22 @@ class TestMatrix {
   double Get(size_t row, size_t col) const {
     const size_t i = row * view_.stride + col;
     if (view_.dtype == DType::kF32) return static_cast<double>(floats()[i]);
+    if (view_.dtype == DType::kF16)
+      return static_cast<double>(FromHalf(reinterpret_cast<const F16*>(view_.data)[i]));
     return static_cast<double>(FromBf16(reinterpret_cast<const Bf16*>(view_.data)[i]));
   }
   void Set(size_t row, size_t col, double value) {
     const size_t i = row * view_.stride + col;
     if (view_.dtype == DType::kF32) {
       floats()[i] = static_cast<float>(value);
+    } else if (view_.dtype == DType::kF16) {
+      reinterpret_cast<F16*>(view_.data)[i] = ToHalf(static_cast<float>(value));
     } else {
       reinterpret_cast<Bf16*>(view_.data)[i] = ToBf16(static_cast<float>(value));
     }
   }
   float* floats() const { return reinterpret_cast<float*>(view_.data); }
-  // Every byte 0xff: NaN in both formats.
+  // Every byte 0xff: NaN in all formats.
   void Poison() { std::memset(view_.data, 0xff, view_.size_bytes()); }
 
   bool SameBits(const TestMatrix& other) const {

@@ -120,7 +120,8 @@ TEST_P(MatMulTest, NotANumberReachesItsRowAndOnlyThat) {
   }
 }
 
-INSTANTIATE_TEST_SUITE_P(Precision, MatMulTest, testing::Values(DType::kF32, DType::kBf16),
+INSTANTIATE_TEST_SUITE_P(Precision, MatMulTest,
+                         testing::Values(DType::kF32, DType::kBf16, DType::kF16),
                          [](const auto& tested) { return NameOf(tested.param); });
 
 }  // namespace

@@ -245,7 +245,8 @@ TEST_P(RowKernelsTest, NoRowsAreFine) {
   EXPECT_EQ(loss, 0);
 }
 
-INSTANTIATE_TEST_SUITE_P(Precision, RowKernelsTest, testing::Values(DType::kF32, DType::kBf16),
+INSTANTIATE_TEST_SUITE_P(Precision, RowKernelsTest,
+                         testing::Values(DType::kF32, DType::kBf16, DType::kF16),
                          [](const auto& tested) { return NameOf(tested.param); });
 
 // silu(g) = g * sigmoid(g) shows the accuracy of our exp wherever it is used: swept over fp32.

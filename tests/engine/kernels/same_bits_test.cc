@@ -155,7 +155,8 @@ TEST_P(SameBitsTest, WhereTheOperandsOfAProductAreDoesNotShow) {
   }
 }
 
-INSTANTIATE_TEST_SUITE_P(Precision, SameBitsTest, testing::Values(DType::kF32, DType::kBf16),
+INSTANTIATE_TEST_SUITE_P(Precision, SameBitsTest,
+                         testing::Values(DType::kF32, DType::kBf16, DType::kF16),
                          [](const auto& tested) { return NameOf(tested.param); });
 
 }  // namespace
