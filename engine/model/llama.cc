@@ -35,7 +35,6 @@ LlamaModel::LlamaModel(const LlamaConfig& config, DType dtype, const BatchShape&
       attention_(std::make_unique<AttentionUnit>(config, dtype, batch, kernels)),
       mlp_(std::make_unique<MlpUnit>(config, dtype, batch, kernels)),
       head_(std::make_unique<HeadUnit>(config, dtype, batch, kernels)) {
-  STRATA_CHECK(dtype == DType::kF32 || dtype == DType::kBf16);
   STRATA_CHECK(batch.num_tokens() > 0);
 }
 

@@ -18,6 +18,8 @@ using engine::Transpose;
 double Load(const Matrix& matrix, size_t row, size_t col) {
   const size_t index = row * matrix.stride + col;
   if (matrix.dtype == DType::kF32) return reinterpret_cast<const float*>(matrix.data)[index];
+  if (matrix.dtype == DType::kF16)
+    return engine::FromHalf(reinterpret_cast<const engine::F16*>(matrix.data)[index]);
   return engine::FromBf16(reinterpret_cast<const Bf16*>(matrix.data)[index]);
 }
 
@@ -26,6 +28,8 @@ void Store(const Matrix& matrix, size_t row, size_t col, double value) {
   const float rounded = static_cast<float>(value);
   if (matrix.dtype == DType::kF32) {
     reinterpret_cast<float*>(matrix.data)[index] = rounded;
+  } else if (matrix.dtype == DType::kF16) {
+    reinterpret_cast<engine::F16*>(matrix.data)[index] = engine::ToHalf(rounded);
   } else {
     reinterpret_cast<Bf16*>(matrix.data)[index] = engine::ToBf16(rounded);
   }

@@ -69,7 +69,7 @@ class LlamaTest : public ::testing::TestWithParam<TestKernels> {
 
   // Those that this machine computes in.
   std::vector<DType> Formats() const {
-    std::vector<DType> formats = {DType::kF32};
+    std::vector<DType> formats = {DType::kF32, DType::kF16};
     if (Supports(GetParam(), DType::kBf16).ok()) formats.push_back(DType::kBf16);
     return formats;
   }
@@ -275,7 +275,7 @@ TEST(LlamaThreadsTest, TheNumberOfThreadsDoesNotChangeABit) {
   config.head_dim = 24;
   const BatchShape batch{.micro_batch = 3, .seq_len = 150};
   const std::vector<int32_t> tokens = RandomTokens(batch, config.vocab_size, 11);
-  for (DType dtype : {DType::kF32, DType::kBf16}) {
+  for (DType dtype : {DType::kF32, DType::kBf16, DType::kF16}) {
     if (!CheckCpuSupports(dtype).ok()) continue;
     const std::unique_ptr<Kernels> alone = MakeCpuKernels(1).value();
     PlainRun expected(config, dtype, batch, alone.get());

@@ -40,15 +40,18 @@ std::vector<float> ToFloats(std::span<const std::byte> bytes, DType dtype) {
     std::memcpy(values.data(), bytes.data(), bytes.size());
     return values;
   }
-  const auto* narrow = reinterpret_cast<const Bf16*>(bytes.data());
-  for (size_t i = 0; i < values.size(); ++i) values[i] = FromBf16(narrow[i]);
+  for (size_t i = 0; i < values.size(); ++i) {
+    values[i] = dtype == DType::kF16 ? FromHalf(reinterpret_cast<const F16*>(bytes.data())[i])
+                                     : FromBf16(reinterpret_cast<const Bf16*>(bytes.data())[i]);
+  }
   return values;
 }
 
 Buffer FromFloats(std::span<const float> values, DType dtype) {
   Buffer bytes(values.size() * SizeOf(dtype));
   for (size_t i = 0; i < values.size(); ++i) {
-    const Bf16 narrow = ToBf16(values[i]);
+    const uint16_t narrow = dtype == DType::kF16 ? static_cast<uint16_t>(ToHalf(values[i]))
+                                                 : static_cast<uint16_t>(ToBf16(values[i]));
     const void* from = dtype == DType::kF32 ? static_cast<const void*>(&values[i]) : &narrow;
     std::memcpy(bytes.data() + i * SizeOf(dtype), from, SizeOf(dtype));
   }
