@@ -7,6 +7,7 @@
 #include <vector>
 
 #include "aio/base/status.h"
+#include "tools/plan_arguments.h"
 
 namespace strata::tools {
 
@@ -26,11 +27,6 @@ struct TrainArguments {
 };
 int Train(const TrainArguments& arguments);
 
-struct PlanArguments {
-  std::string config;
-  std::vector<std::string> sets;
-  bool json = false;
-};
 int Plan(const PlanArguments& arguments);
 
 struct ExportArguments {

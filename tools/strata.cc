@@ -5,6 +5,7 @@
 
 #include "tools/commands.h"
 #include "tools/io_command_line.h"
+#include "tools/plan_command_line.h"
 
 namespace strata::tools {
 namespace {
@@ -47,10 +48,9 @@ void AddTrain(CLI::App& app, CommandLine& line) {
 }
 
 void AddPlan(CLI::App& app, CommandLine& line) {
-  CLI::App* command =
-      app.add_subcommand("plan", "memory, traffic and step time of a run, without moving a byte");
-  AddConfigOptions(command, &line.plan);
-  command->add_flag("--json", line.plan.json, "print JSON");
+  CLI::App* command = app.add_subcommand(
+      "plan", "memory, traffic and step time of a run, also on a machine that is not there");
+  AddPlanOptions(command, &line.plan);
   command->callback([&line] { line.chosen = [&line] { return Plan(line.plan); }; });
 }
 

@@ -21,7 +21,8 @@ auto FieldsOf(const prefetch::Hardware& h) {
   return std::tie(h.nvme_read_bytes_per_s, h.nvme_write_bytes_per_s, h.nvme_mixed_bytes_per_s,
                   h.h2d_bytes_per_s, h.d2h_bytes_per_s, h.checksum_bytes_per_s, h.cores,
                   h.op_threads, h.device_shares_cores, h.rates, h.compute_default_per_s,
-                  h.comm_default_per_s, h.cpu_default_per_s, h.node_latency_s);
+                  h.device_memory_bytes_per_s, h.comm_default_per_s, h.cpu_default_per_s,
+                  h.node_latency_s);
 }
 
 bool SameHardware(const std::optional<prefetch::Hardware>& a,

@@ -34,6 +34,20 @@ Tier TierOf(OffloadDevice device) {
   return Tier::kDevice;
 }
 
+// The ops whose work is matrix products.
+bool CountsFlops(OpRole role) {
+  switch (role) {
+    case OpRole::kAttentionForward:
+    case OpRole::kMlpForward:
+    case OpRole::kHead:
+    case OpRole::kMlpBackward:
+    case OpRole::kAttentionBackward:
+      return true;
+    default:
+      return false;
+  }
+}
+
 Status CheckSupported(const RunConfig& config) {
   if (config.train.world_size > 1 && config.zero.stage != 3) {
     return Unimplemented(fmt::format(
@@ -100,6 +114,17 @@ Result<StepPlan> CompileWithHostCache(PlannedRun& run, const Budgets& budgets) {
                                    .budgets = budgets,
                                    .compile = [&] { return CompileWithin(run, budgets); }},
                                   run.layout, run.program, run.host_cache_bytes);
+}
+
+// Ops on the device that do to bytes and not to matrices go by the device's memory.
+void RateByteOps(const StepProgram& program, prefetch::Hardware& hardware) {
+  for (size_t op = 0; op < program.trace.ops.size(); ++op) {
+    const prefetch::TraceOp& trace_op = program.trace.ops[op];
+    if (trace_op.lane != prefetch::Lane::kCompute || CountsFlops(program.payloads[op].role)) {
+      continue;
+    }
+    hardware.rates.try_emplace(trace_op.kind, hardware.device_memory_bytes_per_s);
+  }
 }
 
 StepProgram MakeProgram(const PlannedRun& run, uint32_t num_keeping_units) {
@@ -228,6 +253,7 @@ Result<PlannedRun> PrepareRun(const RunConfig& config) {
 
 Status CompileRun(const prefetch::Hardware& hardware, PlannedRun& run) {
   run.hardware = hardware;
+  RateByteOps(run.program, run.hardware);
   if (run.config.hardware.has_value()) run.rates_source = RatesSource::kConfig;
   const MemoryConfig& memory = run.config.memory;
   Budgets budgets{.device_bytes = memory.device_bytes,
@@ -237,8 +263,8 @@ Status CompileRun(const prefetch::Hardware& hardware, PlannedRun& run) {
   run.plan = std::move(plan).value();
   if (run.config.train.recompute == Recompute::kAuto) KeepWhatPays(budgets, run);
   STRATA_RETURN_IF_ERROR(prefetch::Verify(run.plan).With("the step plan is wrong; please report"));
-  run.predicted = prefetch::Simulate(run.plan, hardware);
-  run.bound = prefetch::BoundOf(run.plan, hardware);
+  run.predicted = prefetch::Simulate(run.plan, run.hardware);
+  run.bound = prefetch::BoundOf(run.plan, run.hardware);
   PlanStore(run);
   return OkStatus();
 }

@@ -235,6 +235,7 @@ void VisitHardware(FieldVisitor& v, std::optional<prefetch::Hardware>& hardware)
   v.Integer("op_threads", hardware->op_threads, {1, 65536});
   v.Flag("device_shares_cores", hardware->device_shares_cores);
   v.Number("compute_default_per_s", hardware->compute_default_per_s, kPositive);
+  v.Number("device_memory_bytes_per_s", hardware->device_memory_bytes_per_s, kPositive);
   v.Number("comm_default_per_s", hardware->comm_default_per_s, kPositive);
   v.Number("cpu_default_per_s", hardware->cpu_default_per_s, kPositive);
   v.Number("node_latency_s", hardware->node_latency_s, {.min = 0, .max = 60});
