@@ -49,11 +49,13 @@ bool CountsFlops(OpRole role) {
 }
 
 Status CheckSupported(const RunConfig& config) {
-  if (config.train.world_size > 1 && config.zero.stage != 3) {
+  const uint64_t stage = config.zero.stage;
+  const bool updates_part = config.train.world_size > 1 && (stage == 1 || stage == 2);
+  if (updates_part && config.train.precision == Precision::kFp32) {
     return Unimplemented(fmt::format(
-        "[zero_optimization] stage = {} on {} ranks: several ranks are planned for stage 3 so far; "
-        "set stage = 3",
-        config.zero.stage, config.train.world_size));
+        "[zero_optimization] stage = {} on {} ranks with precision fp32: set stage = 3, or "
+        "precision = \"bf16\"",
+        stage, config.train.world_size));
   }
   return OkStatus();
 }
@@ -240,7 +242,8 @@ Result<PlannedRun> PrepareRun(const RunConfig& config) {
                                 .format = *config.optimizer.state,
                                 .world_size = static_cast<uint32_t>(config.train.world_size),
                                 .weights_home = TierOf(config.zero.offload_param.device),
-                                .optimizer_home = TierOf(config.zero.offload_optimizer.device)});
+                                .optimizer_home = TierOf(config.zero.offload_optimizer.device),
+                                .stage = static_cast<uint32_t>(config.zero.stage)});
   STRATA_ASSIGN_OR_RETURN(run.kernels, MakeCpuKernels(run.threads));
   BatchShape batch{.micro_batch = config.train.train_micro_batch_size_per_gpu,
                    .seq_len = config.data.seq_len};

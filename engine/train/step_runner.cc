@@ -96,6 +96,11 @@ Status StepRunner::Run(prefetch::OpId op, const prefetch::Operands& operands,
       return Update(payload, b);
     case OpRole::kReport:
       return Report(b);
+    case OpRole::kAllReduceGradient:
+    case OpRole::kTakeOwnGradient:
+    case OpRole::kTakeOwnWeights:
+    case OpRole::kShareWeights:
+      return Unimplemented("stages 0 to 2 on several ranks are planned, not run: set stage = 3");
   }
   return Internal("unknown op role");
 }

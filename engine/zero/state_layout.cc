@@ -28,10 +28,14 @@ class LayoutBuilder {
   void AddUnit(UnitSpec spec) {
     uint32_t unit = static_cast<uint32_t>(layout_.units.size());
     UnitState state;
-    state.shard_elements = ShardElements(spec.num_elements, layout_.options.world_size);
+    const LayoutOptions& options = layout_.options;
+    const uint32_t num_shards = options.shards_optimizer() ? options.world_size : 1;
+    state.shard_elements = ShardElements(spec.num_elements, num_shards);
+    state.whole_elements = state.shard_elements * num_shards;
+    const uint64_t weights = options.shards_weights() ? state.shard_elements : state.whole_elements;
     layout_.unit_specs.push_back(std::move(spec));
     layout_.units.push_back({});
-    state.weights = AddBlock(unit, "w", StateKind::kWeights, 0, state.shard_elements);
+    state.weights = AddBlock(unit, "w", StateKind::kWeights, 0, weights);
     uint64_t step = ChunkElements(state.shard_elements);
     for (uint64_t first = 0; first < state.shard_elements; first += step) {
       AddChunk(unit, first, std::min(step, state.shard_elements - first), state);

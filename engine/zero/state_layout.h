@@ -45,11 +45,19 @@ struct LayoutOptions {
   uint32_t world_size = 1;
   tiering::Tier weights_home = tiering::Tier::kNvme;
   tiering::Tier optimizer_home = tiering::Tier::kNvme;
+  // ZeRO's: what each rank has 1/world_size of. 0: nothing, 1: optimizer state, 2: and gradients,
+  // 3: and weights.
+  uint32_t stage = 3;
+
+  bool shards_weights() const { return stage >= 3 && world_size > 1; }
+  bool shards_gradients() const { return stage >= 2 && world_size > 1; }
+  bool shards_optimizer() const { return stage >= 1 && world_size > 1; }
 };
 
 // A unit's part of the layout: indices into StateLayout::blocks.
 struct UnitState {
-  uint64_t shard_elements = 0;
+  uint64_t shard_elements = 0;  // that the rank's optimizer state is of
+  uint64_t whole_elements = 0;  // padded
   uint32_t weights = 0;
   struct Chunk {
     uint64_t first_element = 0;

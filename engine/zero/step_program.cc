@@ -58,14 +58,16 @@ class ProgramBuilder {
   uint32_t num_units() const { return static_cast<uint32_t>(layout_.units.size()); }
   uint32_t head_unit() const { return num_units() - 1; }
   bool tied() const { return model_.config().tie_word_embeddings; }
-  bool sharded() const { return layout_.options.world_size > 1; }
+  bool has_ranks() const { return layout_.options.world_size > 1; }
+  // Weights are whole on every rank, and each rank updates its part of them.
+  bool updates_part() const {
+    return layout_.options.shards_optimizer() && !layout_.options.shards_weights();
+  }
   bool rounds_gradients() const { return layout_.options.precision == DType::kBf16; }
   Lane optimizer_lane() const { return options_.optimizer_on_device ? Lane::kCompute : Lane::kCpu; }
   const std::string& UnitName(uint32_t unit) const { return layout_.unit_specs[unit].name; }
   UnitKind KindOf(uint32_t unit) const { return layout_.unit_specs[unit].kind; }
-  uint64_t WholeElements(uint32_t unit) const {
-    return layout_.units[unit].shard_elements * layout_.options.world_size;
-  }
+  uint64_t WholeElements(uint32_t unit) const { return layout_.units[unit].whole_elements; }
 
   // The step block of this name, made on first use.
   BlockId StepBlock(const std::string& name, std::string_view purpose, uint64_t size_bytes) {
@@ -137,7 +139,7 @@ class ProgramBuilder {
 
   // The block that holds the unit's whole weights for one pass: its shard when there is one rank.
   BlockId FetchWeights(uint32_t unit, std::string_view pass) {
-    if (!sharded()) return Weights(unit);
+    if (!layout_.options.shards_weights()) return Weights(unit);
     uint64_t size = WholeElements(unit) * SizeOf(layout_.options.precision);
     BlockId whole = StepBlock(fmt::format("{}/w {}", UnitName(unit), pass), "gathered", size);
     AddOp({.name = fmt::format("gather {} {}", UnitName(unit), pass),
@@ -252,7 +254,11 @@ class ProgramBuilder {
   // From the unit's summed fp32 gradient to what the optimizer reads, and its share of the norm.
   void FinishGradient(uint32_t unit) {
     BlockId gradient = WholeGradient(unit);
-    if (sharded()) gradient = ReduceGradient(unit, gradient);
+    if (layout_.options.shards_gradients()) {
+      gradient = ReduceGradient(unit, gradient);
+    } else if (has_ranks()) {
+      AllReduceGradient(unit, gradient);
+    }
     if (rounds_gradients()) gradient = RoundGradient(unit, gradient);
     gradients_[unit] = gradient;
     Access norms = Accumulate(Norms());
@@ -266,8 +272,23 @@ class ProgramBuilder {
   }
 
   double GradientBytes(uint32_t unit) const {
-    return static_cast<double>(layout_.units[unit].shard_elements *
-                               SizeOf(layout_.options.precision));
+    return static_cast<double>(GradientElements(unit) * SizeOf(layout_.options.precision));
+  }
+
+  // Of a unit's gradient, once it is reduced.
+  uint64_t GradientElements(uint32_t unit) const {
+    const UnitState& state = layout_.units[unit];
+    return layout_.options.shards_gradients() ? state.shard_elements : state.whole_elements;
+  }
+
+  // Every byte goes round twice: once to be summed, once to be told.
+  void AllReduceGradient(uint32_t unit, BlockId whole) {
+    AddOp({.name = "all-reduce " + UnitName(unit),
+           .kind = "reduce",
+           .lane = Lane::kComm,
+           .accesses = {{whole, kRw}},
+           .work = static_cast<double>(2 * WholeElements(unit) * sizeof(float))},
+          {.role = OpRole::kAllReduceGradient, .unit = unit});
   }
 
   BlockId ReduceGradient(uint32_t unit, BlockId whole) {
@@ -283,7 +304,7 @@ class ProgramBuilder {
   }
 
   BlockId RoundGradient(uint32_t unit, BlockId fp32) {
-    uint64_t elements = layout_.units[unit].shard_elements;
+    uint64_t elements = GradientElements(unit);
     BlockId rounded =
         StepBlock(UnitName(unit) + "/g", "gradients", elements * SizeOf(DType::kBf16));
     AddOp({.name = "round gradient " + UnitName(unit),
@@ -306,7 +327,42 @@ class ProgramBuilder {
     for (uint32_t unit = num_units(); unit-- > 0;) UpdateUnit(unit);
   }
 
+  // This rank's part of `whole`, in a block of its own.
+  BlockId TakeOwn(uint32_t unit, std::string_view what, BlockId whole, OpRole role) {
+    uint64_t size = layout_.units[unit].shard_elements * SizeOf(layout_.options.precision);
+    BlockId own = StepBlock(fmt::format("{}/{} own", UnitName(unit), what),
+                            role == OpRole::kTakeOwnWeights ? "weights" : "gradients", size);
+    AddOp({.name = fmt::format("take own {} {}", what, UnitName(unit)),
+           .kind = "take",
+           .lane = Lane::kCompute,
+           .accesses = {{whole, kR}, {own, kW}},
+           .work = static_cast<double>(2 * size)},
+          {.role = role, .unit = unit});
+    return own;
+  }
+
+  void ShareWeights(uint32_t unit, BlockId own) {
+    uint64_t size = WholeElements(unit) * SizeOf(layout_.options.precision);
+    AddOp({.name = "share " + UnitName(unit),
+           .kind = "gather",
+           .lane = Lane::kComm,
+           .accesses = {{own, kR}, {Weights(unit), kW}},
+           .work = static_cast<double>(size)},
+          {.role = OpRole::kShareWeights, .unit = unit});
+  }
+
+  // Stages 1 and 2: on the rank's own part, which is then shared.
   void UpdateUnit(uint32_t unit) {
+    if (!updates_part()) return UpdateShard(unit, Weights(unit));
+    if (!layout_.options.shards_gradients()) {
+      gradients_[unit] = TakeOwn(unit, "g", gradients_[unit], OpRole::kTakeOwnGradient);
+    }
+    BlockId own = TakeOwn(unit, "w", Weights(unit), OpRole::kTakeOwnWeights);
+    UpdateShard(unit, own);
+    ShareWeights(unit, own);
+  }
+
+  void UpdateShard(uint32_t unit, BlockId weights) {
     const UnitState& state = layout_.units[unit];
     for (uint32_t c = 0; c < state.chunks.size(); ++c) {
       const UnitState::Chunk& chunk = state.chunks[c];
@@ -316,7 +372,7 @@ class ProgramBuilder {
                                       {gradients_[unit], kR}};
       bool reads_weights = layout_.options.format != StateFormat::kFp32;
       if (rounds_gradients()) {
-        accesses.push_back({Weights(unit), c == 0 && !reads_weights ? kW : kRw});
+        accesses.push_back({weights, c == 0 && !reads_weights ? kW : kRw});
       }
       if (options_.clips) accesses.push_back({Clip(), kR});
       AddOp({.name = fmt::format("update {} chunk={}", UnitName(unit), c),

@@ -34,11 +34,15 @@ enum class OpRole : uint8_t {
   kAttentionBackward,  // weights R, x R, d RW, [kept RW], gradient W|RW
   kEmbeddingBackward,  // tokens R, d R, gradient W|RW
   kReduceGradient,     // whole gradient R, shard's gradient W
+  kAllReduceGradient,  // whole gradient RW (stages 0 and 1)
   kRoundGradient,      // fp32 gradient R, bf16 gradient W
   kNorm,               // gradient R, norms W|RW
   kClip,               // norms R, clip W
   kUpdate,             // master or remainder RW, m RW, v RW, gradient R, [bf16: weights RW, or
                        // W|RW in format fp32, which does not read them], [clip R]
+  kTakeOwnGradient,    // whole gradient R, shard's gradient W (stage 1)
+  kTakeOwnWeights,     // whole weights R, shard W (stages 1 and 2)
+  kShareWeights,       // updated shard R, whole weights W (stages 1 and 2)
   kReport,             // loss R, norms R
 };
 

@@ -1,0 +1,94 @@
+#include "engine/cluster/comparison.h"
+
+#include <gtest/gtest.h>
+
+#include <algorithm>
+#include <string>
+
+#include "tests/engine/cluster/small_cluster.h"
+
+namespace strata::engine {
+namespace {
+
+TEST(Comparison, NamesEveryStageWithEveryOffloadItHas) {
+  EXPECT_EQ(AllChoices(true).size(), 1u + 3 + 3 + 9);
+  EXPECT_EQ(AllChoices(false).size(), 1u + 2 + 2 + 4);
+  for (const ZeroChoice& choice : AllChoices(true)) {
+    EXPECT_TRUE(choice.stage > 0 || choice.optimizer == OffloadDevice::kNone);
+    EXPECT_TRUE(choice.stage == 3 || choice.weights == OffloadDevice::kNone);
+  }
+}
+
+// A shortage is not a guess: with as much more it fits, with a little less than that it does not.
+TEST(Comparison, WhatIsMissingIsWhatWouldDo) {
+  Cluster cluster = SmallCluster(96_MiB, 256_MiB, 2);
+  std::vector<PlanOutcome> outcomes =
+      OrDie(Compare(SmallRun(cluster, {.stage = 3}), HardwareOf(cluster), LimitsOf(cluster)));
+  ASSERT_EQ(outcomes.size(), AllChoices(true).size());
+  size_t num_short = 0, num_fit = 0;
+  for (const PlanOutcome& outcome : outcomes) {
+    SCOPED_TRACE(Describe(outcome.choice));
+    RunConfig config = SmallRun(cluster, outcome.choice);
+    if (outcome.fits()) {
+      ++num_fit;
+      EXPECT_GE(outcome.step_s, outcome.bound_s * 0.999);
+      EXPECT_LE(outcome.device_bytes, config.memory.device_bytes);
+      EXPECT_LE(outcome.host_bytes, config.memory.host_bytes);
+      continue;
+    }
+    ++num_short;
+    config.memory.device_bytes += outcome.device_short_bytes;
+    config.memory.host_bytes += outcome.host_short_bytes;
+    EXPECT_TRUE(OrDie(Fits(config, 0)));
+    uint64_t& scarce =
+        outcome.device_short_bytes > 0 ? config.memory.device_bytes : config.memory.host_bytes;
+    scarce -= 3_MiB;  // least is looked for in steps of 1 MiB
+    EXPECT_FALSE(OrDie(Fits(config, 0)));
+  }
+  EXPECT_GT(num_short, 0u);
+  EXPECT_GT(num_fit, 0u);
+}
+
+TEST(Comparison, DrivesThatAreTooSmallAreTold) {
+  Cluster cluster = SmallCluster(1_GiB, 1_GiB, 2);
+  RunConfig config = SmallRun(
+      cluster, {.stage = 3, .optimizer = OffloadDevice::kNvme, .weights = OffloadDevice::kNvme});
+  PlanOutcome outcome = OrDie(TryPlan(config, HardwareOf(cluster), 10_MiB));
+  EXPECT_TRUE(outcome.fits_memory());
+  EXPECT_FALSE(outcome.fits());
+  EXPECT_EQ(outcome.nvme_short_bytes, outcome.nvme_bytes - 10_MiB);
+  EXPECT_FALSE(OrDie(Fits(config, 10_MiB)));
+}
+
+TEST(Advice, EveryAdviceFitsAndSaysWhatItChanges) {
+  Cluster cluster = SmallCluster(128_MiB, 512_MiB, 2);
+  RunConfig config = SmallRun(cluster, {.stage = 0}, /*micro_batch=*/4);
+  ASSERT_FALSE(OrDie(Fits(config, 0)));
+  std::vector<Advice> advice = OrDie(AdviseOn(config, HardwareOf(cluster), LimitsOf(cluster)));
+  ASSERT_FALSE(advice.empty());
+  for (const Advice& one : advice) {
+    SCOPED_TRACE(one.change);
+    EXPECT_TRUE(OrDie(Fits(one.config, 0)));
+    EXPECT_TRUE(one.outcome.fits());
+    EXPECT_FALSE(one.config == config);
+    EXPECT_EQ(one.config.train.train_batch_size, config.train.train_batch_size);
+  }
+  EXPECT_TRUE(std::ranges::is_sorted(advice, [](const Advice& a, const Advice& b) {
+    return a.outcome.tokens_per_s > b.outcome.tokens_per_s;
+  }));
+}
+
+// Long sequences: no stage helps against activations that are too large for the GPU.
+TEST(Advice, WhereNoOneChangeHelpsSeveralAreTriedTogether) {
+  Cluster cluster = SmallCluster(64_MiB, 96_MiB, 2);
+  RunConfig config = SmallRun(cluster, {.stage = 0}, /*micro_batch=*/16, /*seq_len=*/2048);
+  std::vector<Advice> advice = OrDie(AdviseOn(config, HardwareOf(cluster), LimitsOf(cluster)));
+  ASSERT_FALSE(advice.empty());
+  for (const Advice& one : advice) {
+    EXPECT_TRUE(OrDie(Fits(one.config, 0))) << one.change;
+    EXPECT_NE(one.change.find(", "), std::string::npos) << one.change;
+  }
+}
+
+}  // namespace
+}  // namespace strata::engine
