@@ -63,6 +63,7 @@ Result<Question> AskAboutConfig(const PlanArguments& arguments) {
                           engine::LoadRunConfig(arguments.config, arguments.sets));
   Question question{.config = config, .hardware = engine::HardwareOf(config)};
   question.limits.nvme_paths = engine::StoreDirectoriesOf(config);
+  question.limits.nvme_capacity_bytes = engine::kUnknownCapacity;
   return question;
 }
 

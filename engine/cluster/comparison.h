@@ -11,7 +11,7 @@ namespace strata::engine {
 // What a comparison may use.
 struct Limits {
   std::vector<std::string> nvme_paths;  // empty: no drives
-  uint64_t nvme_capacity_bytes = 0;     // of one rank; 0: not known
+  uint64_t nvme_capacity_bytes = 0;     // of one rank, see TryPlan()
 };
 
 // Stages 0 to 3 with every offload that they have and the drives allow, least offloaded first.

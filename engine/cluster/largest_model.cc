@@ -55,7 +55,7 @@ Result<LlamaConfig> ScaledTo(const LlamaConfig& shape, uint64_t hidden_size) {
 Result<LlamaConfig> LargestThatFits(const RunConfig& config, uint64_t nvme_capacity_bytes) {
   bool on_nvme = config.zero.offload_optimizer.device == OffloadDevice::kNvme ||
                  config.zero.offload_param.device == OffloadDevice::kNvme;
-  if (on_nvme && nvme_capacity_bytes == 0) {
+  if (on_nvme && nvme_capacity_bytes == kUnknownCapacity) {
     return InvalidArgument(
         "the largest model depends on the drives' space, which a configuration does not tell: "
         "describe the machine with flags, as in --model llama-7b --nvme 4x3.84TB");

@@ -63,9 +63,7 @@ void AddPlan(const PlannedRun& run, uint64_t nvme_capacity_bytes, PlanOutcome& o
   outcome.nvme_bytes_written = traffic.bytes_by_lane[static_cast<size_t>(Lane::kNvmeWrite)];
   if (outcome.nvme_bytes_read + outcome.nvme_bytes_written == 0) return;
   outcome.nvme_bytes = StoreBytes(run);
-  if (nvme_capacity_bytes > 0) {
-    outcome.nvme_short_bytes = Beyond(outcome.nvme_bytes, nvme_capacity_bytes);
-  }
+  outcome.nvme_short_bytes = Beyond(outcome.nvme_bytes, nvme_capacity_bytes);
 }
 
 }  // namespace
@@ -90,9 +88,9 @@ Result<bool> Fits(const RunConfig& config, uint64_t nvme_capacity_bytes) {
   STRATA_ASSIGN_OR_RETURN(PlannedRun run, PrepareRun(config));
   // What is spilled is little beside the state, and known only once the best plan is.
   uint64_t versions = config.checkpoint.keep_last + 2;
-  if (nvme_capacity_bytes > 0 && NvmeStateBytes(run) * versions > nvme_capacity_bytes) return false;
+  if (NvmeStateBytes(run) * versions > nvme_capacity_bytes) return false;
   Result<prefetch::StepPlan> smallest = SmallestPlan(run);
-  if (smallest.ok()) return true;
+  if (smallest.ok()) return nvme_capacity_bytes > 0 || prefetch::SpilledBlocks(*smallest).empty();
   if (smallest.status().code() == Code::kResourceExhausted) return false;
   return smallest.status();
 }

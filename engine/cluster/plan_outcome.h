@@ -33,8 +33,12 @@ struct PlanOutcome {
   bool fits() const { return fits_memory() && nvme_short_bytes == 0; }
 };
 
-// `nvme_capacity_bytes`: of one rank; 0: not known, all fits. An error is one of the run itself
-// (say, an offload that its stage does not have), never that it does not fit.
+// Drives of which nobody said how large they are: all fits.
+inline constexpr uint64_t kUnknownCapacity = UINT64_MAX;
+
+// `nvme_capacity_bytes`: of one rank; 0: there are no drives, so nothing may spill to them either.
+// An error is one of the run itself (say, an offload that its stage does not have), never that it
+// does not fit.
 Result<PlanOutcome> TryPlan(const RunConfig& config, const prefetch::Hardware& hardware,
                             uint64_t nvme_capacity_bytes);
 

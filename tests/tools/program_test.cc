@@ -117,6 +117,61 @@ TEST_F(ProgramTest, AMistypedKeyIsNamedWithItsPlaceAndTheNearestKnownOne) {
               AllOf(HasSubstr("tiny.toml:31:1"), HasSubstr("keep_lost"), HasSubstr("keep_last")));
 }
 
+TEST_F(ProgramTest, PlanDescribesARunOnAMachineThatIsNotThere) {
+  std::string config = directory_ + "/written.toml";
+  Outcome outcome =
+      RunStrata({"plan", "--model", "gpt2", "--gpu", "rtx4090", "--host-mem", "64GiB", "--nvme",
+                 "2x3.84TB@6/3GB/s", "--seq", "256", "--inference", "--write-config", config});
+  EXPECT_EQ(outcome.exit_code, 0) << outcome.err;
+  EXPECT_THAT(outcome.out, AllOf(HasSubstr("rtx4090"), HasSubstr("2 drives of 6.0 read, 3.0 write"),
+                                 HasSubstr("tokens/s"), HasSubstr("keys and values")));
+  // The file describes the same run.
+  Outcome again = RunStrata({"plan", config, "--json"});
+  EXPECT_EQ(again.exit_code, 0) << again.err;
+  Outcome json = RunStrata({"plan", "--model", "gpt2", "--gpu", "rtx4090", "--host-mem", "64GiB",
+                            "--nvme", "2x3.84TB@6/3GB/s", "--seq", "256", "--json"});
+  EXPECT_EQ(JsonValue(again.out, "predicted_step_s"), JsonValue(json.out, "predicted_step_s"));
+}
+
+TEST_F(ProgramTest, PlanComparesStagesAndOffloads) {
+  Outcome outcome =
+      RunStrata({"plan", "--model", "gpt2", "--gpus", "2", "--nvme", "1", "--host-mem", "8GiB",
+                 "--gpu-mem", "6GiB", "--seq", "64", "--table", "--largest", "--json"});
+  EXPECT_EQ(outcome.exit_code, 0) << outcome.err;
+  nlohmann::json json = nlohmann::json::parse(outcome.out);
+  ASSERT_EQ(json["table"].size(), 16u);
+  for (const nlohmann::json& row : json["table"]) {
+    if (row["fits"] == true) {
+      EXPECT_GT(row["step_s"], 0);
+    }
+  }
+  EXPECT_GT(json["largest"]["parameters"], json["parameters"]);
+}
+
+TEST_F(ProgramTest, PlanOfWhatDoesNotFitFailsAndSaysWhatToChange) {
+  Outcome outcome = RunStrata({"plan", "--model", "gpt2", "--gpu-mem", "6GiB", "--host-mem", "8GiB",
+                               "--nvme", "1", "--stage", "0", "--seq", "512", "--json"});
+  EXPECT_EQ(outcome.exit_code, 1);
+  EXPECT_THAT(outcome.err, StartsWith("error: "));
+  nlohmann::json json = nlohmann::json::parse(outcome.out);
+  EXPECT_EQ(json["fits"], false);
+  ASSERT_FALSE(json["advice"].empty());
+  EXPECT_EQ(json["advice"][0]["fits"], true);
+}
+
+TEST_F(ProgramTest, PlanRefusesFlagsThatItWouldHaveToGuess) {
+  std::string config = WriteTinyConfig(directory_, 2);
+  EXPECT_EQ(RunStrata({"plan", config, "--gpus", "4"}).exit_code, 2);
+  EXPECT_EQ(RunStrata({"plan", "--model", "gpt2", "--gpu-mem", "80GB"}).exit_code, 2);
+  EXPECT_EQ(RunStrata({"plan", "--model", "gpt2", "--nvme", "4@3GB"}).exit_code, 2);
+  Outcome nothing = RunStrata({"plan"});
+  EXPECT_EQ(nothing.exit_code, 1);
+  EXPECT_THAT(nothing.err, HasSubstr("--model"));
+  Outcome unknown = RunStrata({"plan", "--model", "gpt5"});
+  EXPECT_EQ(unknown.exit_code, 1);
+  EXPECT_THAT(unknown.err, HasSubstr("llama-65b"));
+}
+
 TEST_F(ProgramTest, PlanShowsMemoryTrafficAndTimeAndWritesNothing) {
   std::string config = WriteTinyConfig(directory_, 2);
   Outcome outcome = RunStrata({"plan", config});

@@ -79,7 +79,7 @@ TEST(Cluster, PlannedMemoryFollowsTheStage) {
   std::vector<double> device_bytes;
   for (uint64_t stage : {0, 1, 2, 3}) {
     PlanOutcome outcome =
-        OrDie(TryPlan(SmallRun(cluster, {.stage = stage}), HardwareOf(cluster), 0));
+        OrDie(TryPlan(SmallRun(cluster, {.stage = stage}), HardwareOf(cluster), kUnknownCapacity));
     ASSERT_TRUE(outcome.fits());
     device_bytes.push_back(static_cast<double>(outcome.device_bytes) / parameters);
   }

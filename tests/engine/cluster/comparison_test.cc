@@ -39,11 +39,11 @@ TEST(Comparison, WhatIsMissingIsWhatWouldDo) {
     ++num_short;
     config.memory.device_bytes += outcome.device_short_bytes;
     config.memory.host_bytes += outcome.host_short_bytes;
-    EXPECT_TRUE(OrDie(Fits(config, 0)));
+    EXPECT_TRUE(OrDie(Fits(config, kUnknownCapacity)));
     uint64_t& scarce =
         outcome.device_short_bytes > 0 ? config.memory.device_bytes : config.memory.host_bytes;
     scarce -= 3_MiB;  // least is looked for in steps of 1 MiB
-    EXPECT_FALSE(OrDie(Fits(config, 0)));
+    EXPECT_FALSE(OrDie(Fits(config, kUnknownCapacity)));
   }
   EXPECT_GT(num_short, 0u);
   EXPECT_GT(num_fit, 0u);
@@ -60,15 +60,31 @@ TEST(Comparison, DrivesThatAreTooSmallAreTold) {
   EXPECT_FALSE(OrDie(Fits(config, 10_MiB)));
 }
 
+// The least that would do has activations spill to a drive. Without one they have nowhere to go.
+TEST(Comparison, WithoutDrivesNothingMaySpill) {
+  Cluster cluster = SmallCluster(48_MiB, 160_MiB, 0, /*num_gpus=*/1);
+  RunConfig config = SmallRun(cluster, {.stage = 3}, /*micro_batch=*/16);
+  config.memory = {.device_bytes = 1_MiB, .host_bytes = 1_MiB};
+  PlanOutcome least = OrDie(TryPlan(config, HardwareOf(cluster), kUnknownCapacity));
+  config.memory = {.device_bytes = least.device_bytes, .host_bytes = least.host_bytes};
+  PlanOutcome spilling = OrDie(TryPlan(config, HardwareOf(cluster), kUnknownCapacity));
+  EXPECT_TRUE(spilling.fits());
+  EXPECT_GT(spilling.nvme_bytes_written, 0u);
+  PlanOutcome without = OrDie(TryPlan(config, HardwareOf(cluster), 0));
+  EXPECT_FALSE(without.fits());
+  EXPECT_EQ(without.nvme_short_bytes, spilling.nvme_bytes);
+  EXPECT_FALSE(OrDie(Fits(config, 0)));
+}
+
 TEST(Advice, EveryAdviceFitsAndSaysWhatItChanges) {
   Cluster cluster = SmallCluster(128_MiB, 512_MiB, 2);
   RunConfig config = SmallRun(cluster, {.stage = 0}, /*micro_batch=*/4);
-  ASSERT_FALSE(OrDie(Fits(config, 0)));
+  ASSERT_FALSE(OrDie(Fits(config, kUnknownCapacity)));
   std::vector<Advice> advice = OrDie(AdviseOn(config, HardwareOf(cluster), LimitsOf(cluster)));
   ASSERT_FALSE(advice.empty());
   for (const Advice& one : advice) {
     SCOPED_TRACE(one.change);
-    EXPECT_TRUE(OrDie(Fits(one.config, 0)));
+    EXPECT_TRUE(OrDie(Fits(one.config, kUnknownCapacity)));
     EXPECT_TRUE(one.outcome.fits());
     EXPECT_FALSE(one.config == config);
     EXPECT_EQ(one.config.train.train_batch_size, config.train.train_batch_size);
@@ -85,7 +101,7 @@ TEST(Advice, WhereNoOneChangeHelpsSeveralAreTriedTogether) {
   std::vector<Advice> advice = OrDie(AdviseOn(config, HardwareOf(cluster), LimitsOf(cluster)));
   ASSERT_FALSE(advice.empty());
   for (const Advice& one : advice) {
-    EXPECT_TRUE(OrDie(Fits(one.config, 0))) << one.change;
+    EXPECT_TRUE(OrDie(Fits(one.config, kUnknownCapacity))) << one.change;
     EXPECT_NE(one.change.find(", "), std::string::npos) << one.change;
   }
 }

@@ -40,7 +40,7 @@ TEST(LargestModel, OnDrivesOfUnknownSpaceItIsNotKnown) {
   Cluster cluster = SmallCluster(256_MiB, 512_MiB, 1);
   RunConfig config = SmallRun(
       cluster, {.stage = 3, .optimizer = OffloadDevice::kNvme, .weights = OffloadDevice::kNvme});
-  EXPECT_EQ(LargestThatFits(config, 0).status().code(), Code::kInvalidArgument);
+  EXPECT_EQ(LargestThatFits(config, kUnknownCapacity).status().code(), Code::kInvalidArgument);
 }
 
 // Llama 2 70B: 2 x 80 layers x 8 heads x 128 x 2 bytes = 320 KiB per token.
