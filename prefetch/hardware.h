@@ -27,8 +27,8 @@ struct Hardware {
   double compute_default_per_s = 5e11;  // flop/s
   // Bytes per second of ops on the compute lane whose work is bytes (rounding, an update there).
   double device_memory_bytes_per_s = 2e10;
-  double comm_default_per_s = 1e10;     // bytes/s
-  double cpu_default_per_s = 2e10;      // bytes/s
+  double comm_default_per_s = 1e10;  // bytes/s
+  double cpu_default_per_s = 2e10;   // bytes/s
 
   double node_latency_s = 20e-6;  // from a node's dependencies being done to its start
 };

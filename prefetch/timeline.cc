@@ -10,15 +10,6 @@
 namespace strata::prefetch {
 namespace {
 
-std::string StallReason(const StepPlan& plan, const Timeline& timeline, NodeIndex node,
-                        double gap_begin_s) {
-  const std::optional<NodeIndex> last = LastDependency(plan, timeline, node);
-  if (last && timeline.spans[*last].end_s > gap_begin_s) {
-    return std::string(LaneName(plan.nodes[*last].lane));
-  }
-  return gap_begin_s == 0 ? "start" : "issue";
-}
-
 LaneUse UseOfLane(const StepPlan& plan, const Timeline& timeline,
                   const std::vector<NodeIndex>& nodes) {
   LaneUse use;
@@ -86,6 +77,15 @@ double CoresSeconds(const LaneWork& work, const Hardware& hardware) {
 }
 
 }  // namespace
+
+std::string StallReason(const StepPlan& plan, const Timeline& timeline, NodeIndex node,
+                        double gap_begin_s) {
+  const std::optional<NodeIndex> last = LastDependency(plan, timeline, node);
+  if (last && timeline.spans[*last].end_s > gap_begin_s) {
+    return std::string(LaneName(plan.nodes[*last].lane));
+  }
+  return gap_begin_s == 0 ? "start" : "issue";
+}
 
 std::array<std::vector<NodeIndex>, kNumLanes> NodesByLane(const StepPlan& plan,
                                                           const Timeline& timeline) {

@@ -48,9 +48,10 @@ struct Bound {
 Bound BoundOf(const StepPlan& plan, const Hardware& hardware);
 
 // Chrome trace event JSON, as Perfetto and chrome://tracing read it: one process per entry (say
-// "measured" and "simulated"), one track per lane, steps one after the other. Each event's args
-// hold node, bytes and what it waited for. I/O that was in flight together stands one after the
-// other on its track, so that a lane's events add up to its busy time.
+// "measured" and "simulated"), one track per lane, steps one after the other. The same step starts
+// at the same time in every process. Each event's args hold node, bytes and what it waited for. I/O
+// that was in flight together stands one after the other on its track, so that a lane's events add
+// up to its busy time; events of category "stall" fill the gaps and are named by their reason.
 struct NamedTimelines {
   std::string name;
   std::vector<Timeline> steps;

@@ -3,6 +3,7 @@
 
 #include <array>
 #include <optional>
+#include <string>
 #include <vector>
 
 #include "prefetch/step_plan.h"
@@ -19,6 +20,10 @@ inline std::optional<NodeIndex> LastDependency(const StepPlan& plan, const Timel
   }
   return last;
 }
+
+// Why `node`'s lane stood still from `gap_begin_s` until the node started: see LaneUse.
+std::string StallReason(const StepPlan& plan, const Timeline& timeline, NodeIndex node,
+                        double gap_begin_s);
 
 // By lane: its nodes by time of start.
 std::array<std::vector<NodeIndex>, kNumLanes> NodesByLane(const StepPlan& plan,

@@ -2,8 +2,12 @@
 
 #include <gtest/gtest.h>
 
+#include <array>
+#include <map>
 #include <nlohmann/json.hpp>
 #include <numeric>
+#include <string>
+#include <vector>
 
 #include "prefetch/simulate.h"
 #include "tests/prefetch/hand_plan.h"
@@ -162,7 +166,8 @@ TEST(ChromeTraceTest, IsJsonWithAProcessPerEntryAndATrackPerLane) {
   std::map<std::string, int> counts;
   for (const auto& event : json.at("traceEvents")) {
     if (event.at("ph") == "M") ++counts[event.at("name").get<std::string>()];
-    if (event.at("ph") == "X") ++counts["X" + std::to_string(event.at("pid").get<int>())];
+    if (event.at("ph") == "X" && event.at("cat") != "stall")
+      ++counts["X" + std::to_string(event.at("pid").get<int>())];
   }
   EXPECT_EQ(counts["process_name"], 2);
   EXPECT_EQ(counts["thread_name"], 2 * static_cast<int>(kNumLanes));
@@ -190,6 +195,7 @@ TEST(ChromeTraceTest, TheEventsOfALaneDoNotOverlapAndAddUpToItsBusyTime) {
   const Timeline timeline = MakeTimeline({{1, 3}, {1.5, 2}, {2, 5}, {6, 7}}, 8);
   const auto json = nlohmann::json::parse(ChromeTrace(plan, {{"measured", {timeline}}}));
   double sum_us = 0;
+  double stalled_us = 0;
   double last_end_us = 0;
   for (const auto& event : json.at("traceEvents")) {
     if (event.at("ph") != "X") continue;
@@ -197,10 +203,45 @@ TEST(ChromeTraceTest, TheEventsOfALaneDoNotOverlapAndAddUpToItsBusyTime) {
     const double ts_us = event.at("ts").get<double>();
     EXPECT_TRUE(dur_us == 0 || ts_us >= last_end_us);
     last_end_us = std::max(last_end_us, ts_us + dur_us);
-    sum_us += dur_us;
+    (event.at("cat") == "stall" ? stalled_us : sum_us) += dur_us;
   }
   EXPECT_NEAR(sum_us, UseOf(plan, timeline)[kRead].busy_s * 1e6, 1e-6);
+  EXPECT_NEAR(stalled_us, 2e6, 1e-6);  // before the first, and from 5 to 6
   EXPECT_EQ(UseOf(plan, timeline)[kWrite].busy_s, 0);
+}
+
+TEST(ChromeTraceTest, AGapIsAnEventNamedByItsReason) {
+  const StepPlan plan = HandPlan();
+  const Timeline timeline = Simulate(plan, Hardware{});
+  const auto uses = UseOf(plan, timeline);
+  const auto json = nlohmann::json::parse(ChromeTrace(plan, {{"simulated", {timeline}}}));
+  std::array<std::map<std::string, double>, kNumLanes> stalled_s;
+  for (const auto& event : json.at("traceEvents")) {
+    if (event.at("ph") != "X" || event.at("cat") != "stall") continue;
+    std::string name = event.at("name");
+    ASSERT_TRUE(name.starts_with("waits: ")) << name;
+    stalled_s[event.at("tid").get<size_t>() - 1][name.substr(7)] +=
+        event.at("dur").get<double>() / 1e6;
+  }
+  for (size_t lane = 0; lane < kNumLanes; ++lane) {
+    ASSERT_EQ(stalled_s[lane].size(), uses[lane].stalled_s.size());
+    for (const auto& [reason, seconds] : uses[lane].stalled_s)
+      EXPECT_NEAR(stalled_s[lane][reason], seconds, 1e-12) << reason;
+  }
+}
+
+// Predicted and measured of one step lie below each other, although one is longer.
+TEST(ChromeTraceTest, TheSameStepStartsAtTheSameTimeInEveryProcess) {
+  const StepPlan plan = ReadsOnly(1);
+  const Timeline fast = MakeTimeline({{0, 1}}, 1), slow = MakeTimeline({{0, 2}}, 2);
+  const auto json = nlohmann::json::parse(
+      ChromeTrace(plan, {{"measured", {slow, fast, slow}}, {"simulated", {fast, fast, fast}}}));
+  std::map<int, std::vector<double>> starts_s;
+  for (const auto& event : json.at("traceEvents"))
+    if (event.at("ph") == "X")
+      starts_s[event.at("pid")].push_back(event.at("ts").get<double>() / 1e6);
+  EXPECT_EQ(starts_s[1], (std::vector<double>{0, 2, 3}));
+  EXPECT_EQ(starts_s[2], starts_s[1]);
 }
 
 }  // namespace
