@@ -102,8 +102,7 @@ std::string AdviceText(const std::vector<engine::Advice>& advice) {
                   FormatBytes(one.outcome.device_bytes), BytesOrDash(one.outcome.host_bytes),
                   one.outcome.bound_resource});
   }
-  return "it fits with one of these changes (each was planned):\n" + table.ToString() +
-         "backward recomputes every unit from its saved input already\n";
+  return "it fits with one of these changes (each was planned):\n" + table.ToString();
 }
 
 std::string LargestText(const engine::LlamaConfig& shape, const engine::LlamaConfig& largest) {

@@ -50,6 +50,13 @@ std::vector<Change> SmallerMicroBatches(const RunConfig& config) {
   return changes;
 }
 
+std::vector<Change> Recomputing(const RunConfig& config) {
+  if (config.train.recompute != Recompute::kNone) return {};
+  RunConfig recomputing = config;
+  recomputing.train.recompute = Recompute::kAuto;
+  return {{"recompute activations", recomputing}};
+}
+
 std::vector<Change> ShorterSequences(const RunConfig& config) {
   std::vector<Change> changes;
   RunConfig shorter = config;
@@ -145,6 +152,7 @@ Result<std::vector<Advice>> AdviseOn(const RunConfig& config, const prefetch::Ha
                                      const Limits& limits) {
   Adviser adviser(hardware, limits);
   STRATA_RETURN_IF_ERROR(adviser.Try(Choices(config, limits), /*first_only=*/false));
+  STRATA_RETURN_IF_ERROR(adviser.Try(Recomputing(config), /*first_only=*/true));
   STRATA_RETURN_IF_ERROR(adviser.Try(SmallerMicroBatches(config), /*first_only=*/true));
   STRATA_RETURN_IF_ERROR(adviser.Try(ShorterSequences(config), /*first_only=*/true));
   if (adviser.empty()) STRATA_RETURN_IF_ERROR(TryTogether(config, limits, adviser));

@@ -29,8 +29,8 @@ struct Advice {
 };
 
 // Every advice was planned. First what one change does; where none does, several together. Changes:
-// a higher stage, offloading, smaller micro-batches of the same batch, shorter sequences. (Backward
-// always recomputes from the saved input of each unit, so there is no advice to recompute.)
+// a higher stage, offloading, recomputing activations (unless the run does so where it must),
+// smaller micro-batches of the same batch, shorter sequences.
 Result<std::vector<Advice>> AdviseOn(const RunConfig& config, const prefetch::Hardware& hardware,
                                      const Limits& limits);
 

@@ -94,6 +94,20 @@ TEST(Advice, EveryAdviceFitsAndSaysWhatItChanges) {
   }));
 }
 
+TEST(Advice, NamesRecomputingWhereTheRunForbidsIt) {
+  Cluster cluster = SmallCluster(256_MiB, 1_GiB, 2);
+  RunConfig config = SmallRun(
+      cluster, {.stage = 3, .optimizer = OffloadDevice::kNvme, .weights = OffloadDevice::kNvme},
+      /*micro_batch=*/8);
+  config.train.recompute = Recompute::kNone;
+  config.memory = {.device_bytes = 120_MiB, .host_bytes = 64_MiB};
+  if (OrDie(Fits(config, kUnknownCapacity))) config.memory.device_bytes = 60_MiB;
+  ASSERT_FALSE(OrDie(Fits(config, kUnknownCapacity)));
+  std::vector<Advice> advice = OrDie(AdviseOn(config, HardwareOf(cluster), LimitsOf(cluster)));
+  EXPECT_TRUE(std::ranges::any_of(
+      advice, [](const Advice& one) { return one.change == "recompute activations"; }));
+}
+
 // Long sequences: no stage helps against activations that are too large for the GPU.
 TEST(Advice, WhereNoOneChangeHelpsSeveralAreTriedTogether) {
   Cluster cluster = SmallCluster(64_MiB, 96_MiB, 2);
