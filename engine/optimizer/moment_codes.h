@@ -37,25 +37,21 @@ namespace strata::engine {
 
 // A code stands for 2^kDroppedBits consecutive fp32 numbers.
 constexpr uint32_t kDroppedBits = 20;
-constexpr uint32_t kCodesPerExponent = 1u << (23 - kDroppedBits);
-constexpr uint32_t kMCodes = 128;  // of magnitudes
-constexpr uint32_t kVCodes = 256;
+constexpr int32_t kCodesPerExponent = 1 << (23 - kDroppedBits);
+constexpr int32_t kMCodes = 128;  // of magnitudes
+constexpr int32_t kVCodes = 256;
 
 // The scale of a block whose largest magnitude has these bits, for a code of num_codes magnitudes:
 // rounding up must not leave the range.
-STRATA_INLINE uint8_t ScaleOf(uint32_t largest_bits, uint32_t num_codes) {
-  const uint32_t exponent = (largest_bits + (1u << kDroppedBits) - 1) >> 23;
-  const uint32_t least = num_codes / kCodesPerExponent - 1;
+STRATA_INLINE uint8_t ScaleOf(uint32_t largest_bits, int32_t num_codes) {
+  const auto exponent = static_cast<int32_t>((largest_bits + (1u << kDroppedBits) - 1) >> 23);
+  const int32_t least = num_codes / kCodesPerExponent - 1;
   return static_cast<uint8_t>(exponent < least ? least : exponent > 255 ? 255 : exponent);
 }
-// The code of a magnitude's bits is what is left of them less this.
-STRATA_INLINE uint32_t CodeBase(uint8_t scale, uint32_t num_codes) {
-  const uint32_t top = (static_cast<uint32_t>(scale) + 1) * kCodesPerExponent;
-  return top < num_codes ? 0 : top - num_codes;
-}
-
-STRATA_INLINE uint32_t MagnitudeBits(uint32_t code, uint32_t base) {
-  return code == 0 ? 0 : (code + base) << kDroppedBits;
+// The code of a magnitude is what is left of its bits, less this.
+STRATA_INLINE int32_t CodeBase(uint8_t scale, int32_t num_codes) {
+  const int32_t base = (scale + 1) * kCodesPerExponent - num_codes;
+  return base < 0 ? 0 : base;
 }
 
 // Uniform in [0, 2^32): "lowbias32" (Wellons, 2018) over a counter.
@@ -65,28 +61,32 @@ STRATA_INLINE uint32_t DitherBits(uint32_t counter) {
   x = (x ^ (x >> 15)) * 0x846ca68bu;
   return x ^ (x >> 16);
 }
+// What is added before bits are dropped, of one random number for both moments.
+STRATA_INLINE uint32_t DitherOfM(uint32_t random) { return (random >> 16) << (kDroppedBits - 16); }
+STRATA_INLINE uint32_t DitherOfV(uint32_t random) {
+  return (random & 0xffffu) << (kDroppedBits - 16);
+}
 
-// `dither` < 2^kDroppedBits.
-STRATA_INLINE uint8_t EncodeM(float m, uint32_t base, uint32_t dither) {
+// Codes as numbers of 32 bits: kernels narrow many of them at once. v >= 0.
+STRATA_INLINE int32_t EncodeM(float m, int32_t base, uint32_t dither) {
   const uint32_t bits = std::bit_cast<uint32_t>(m);
-  const uint32_t rounded = ((bits & 0x7fffffffu) + dither) >> kDroppedBits;
-  const uint32_t code = rounded < base ? 0 : rounded - base;
-  return static_cast<uint8_t>(bits >> 31 << 7 | (code < kMCodes ? code : kMCodes - 1));
+  const int32_t code = static_cast<int32_t>(((bits & 0x7fffffffu) + dither) >> kDroppedBits) - base;
+  const int32_t magnitude = code < 0 ? 0 : code < kMCodes ? code : kMCodes - 1;
+  return static_cast<int32_t>(bits >> 31 << 7) | magnitude;
 }
-STRATA_INLINE float DecodeM(uint8_t code, uint32_t base) {
-  const uint32_t sign = static_cast<uint32_t>(code & 0x80) << 24;
-  return std::bit_cast<float>(sign | MagnitudeBits(code & 0x7fu, base));
+STRATA_INLINE int32_t EncodeV(float v, int32_t base, uint32_t dither) {
+  const uint32_t bits = std::bit_cast<uint32_t>(v);
+  const int32_t code = static_cast<int32_t>((bits + dither) >> kDroppedBits) - base;
+  const int32_t kept = code < 1 ? 1 : code < kVCodes ? code : kVCodes - 1;
+  return bits == 0 ? 0 : kept;
 }
 
-// v >= 0.
-STRATA_INLINE uint8_t EncodeV(float v, uint32_t base, uint32_t dither) {
-  const uint32_t bits = std::bit_cast<uint32_t>(v);
-  const uint32_t rounded = (bits + dither) >> kDroppedBits;
-  const uint32_t code = rounded <= base ? 1 : rounded - base;
-  return static_cast<uint8_t>(bits == 0 ? 0 : code < kVCodes ? code : kVCodes - 1);
+STRATA_INLINE float DecodeV(int32_t code, int32_t base) {
+  return std::bit_cast<float>(code == 0 ? 0 : (code + base) << kDroppedBits);
 }
-STRATA_INLINE float DecodeV(uint8_t code, uint32_t base) {
-  return std::bit_cast<float>(MagnitudeBits(code, base));
+STRATA_INLINE float DecodeM(int32_t code, int32_t base) {
+  const auto magnitude = std::bit_cast<uint32_t>(DecodeV(code & 0x7f, base));
+  return std::bit_cast<float>(static_cast<uint32_t>(code & 0x80) << 24 | magnitude);
 }
 
 #undef STRATA_INLINE
