@@ -206,6 +206,7 @@ TEST_F(ProgramTest, TraceAndMetricsAgree) {
   std::map<std::pair<int, int>, std::string> lanes;
   std::map<std::string, double> traced_bytes;
   std::map<std::string, double> traced_us;
+  std::map<std::string, double> stalled_us;
   for (const nlohmann::json& event : trace["traceEvents"]) {
     int pid = event["pid"].get<int>();
     if (event["name"] == "process_name") processes[pid] = event["args"]["name"];
@@ -216,15 +217,24 @@ TEST_F(ProgramTest, TraceAndMetricsAgree) {
   for (const nlohmann::json& event : trace["traceEvents"]) {
     if (event["ph"] != "X" || processes[event["pid"].get<int>()] != "measured") continue;
     const std::string& lane = lanes[{event["pid"].get<int>(), event["tid"].get<int>()}];
+    if (event["cat"] == "stall") {
+      stalled_us[lane] += event["dur"].get<double>();
+      continue;
+    }
     traced_bytes[lane] += event["args"]["bytes"].get<double>();
     traced_us[lane] += event["dur"].get<double>();
   }
   std::map<std::string, double> metric_bytes;
   std::map<std::string, double> metric_us;
+  std::map<std::string, double> metric_stalled_us;
   for (const nlohmann::json& step : ReadJsonLines(Run("metrics.jsonl"))) {
     for (const auto& [lane, use] : step["lanes"].items()) {
       metric_bytes[lane] += use["bytes"].get<double>();
       metric_us[lane] += use["busy_s"].get<double>() * 1e6;
+      if (!use.contains("stalled_s")) continue;
+      for (const auto& [reason, seconds] : use["stalled_s"].items()) {
+        metric_stalled_us[lane] += seconds.get<double>() * 1e6;
+      }
     }
   }
   for (const char* lane : {"h2d", "d2h", "compute", "cpu", "nvme-read", "nvme-write"}) {
@@ -234,6 +244,7 @@ TEST_F(ProgramTest, TraceAndMetricsAgree) {
   // and a few hundred spans: 1 us per lane is far more than rounding.
   for (const char* lane : {"h2d", "d2h", "compute", "cpu"}) {
     EXPECT_NEAR(traced_us[lane], metric_us[lane], 1.0) << lane;
+    EXPECT_NEAR(stalled_us[lane], metric_stalled_us[lane], 1.0) << lane;
   }
 }
 
