@@ -4,6 +4,7 @@
 
 #include <algorithm>
 #include <set>
+#include <utility>
 #include <vector>
 
 namespace strata::engine {
@@ -14,19 +15,54 @@ bool Checkpointer::IsCheckpoint(uint64_t step) const {
   return config_.every_steps > 0 && step % config_.every_steps == 0;
 }
 
+Checkpointer::~Checkpointer() {
+  if (pending_) (void)behind_.Finish();  // who wanted to know has asked
+}
+
 Status Checkpointer::AfterStep(const RunRecord& record, Force force) {
+  STRATA_RETURN_IF_ERROR(Finish());
   if (committed_step_ == record.step) return OkStatus();
   bool is_checkpoint = IsCheckpoint(record.step);
   if (!is_checkpoint && !commits_every_step_ && force == Force::kNo) return OkStatus();
   bool pin = is_checkpoint && config_.keep_last > 0;
-  return Commit(record, pin).With(fmt::format("checkpoint of step {}", record.step));
+  STRATA_RETURN_IF_ERROR(
+      Begin(record, pin).With(fmt::format("checkpoint of step {}", record.step)));
+  // No step comes that it could be written behind, or nothing is to be written.
+  bool is_now = commits_every_step_ || force == Force::kYes || record.step == total_steps_;
+  return is_now ? Finish() : OkStatus();
 }
 
-Status Checkpointer::Commit(const RunRecord& record, bool pin) {
-  STRATA_RETURN_IF_ERROR(state_.SaveMemoryHomes());
-  STRATA_ASSIGN_OR_RETURN(uint64_t generation, store_.Commit(ToJson(record), pin));
+Status Checkpointer::AfterFailure(Status failure) {
+  // Something may never end then; what is pending is waited for when all is taken down.
+  if (!pending_ || failure.code() == Code::kDeadlineExceeded) return failure;
+  uint64_t step = pending_record_.step;
+  Status finished = Finish();
+  if (finished.ok()) return failure;
+  return Status(failure.code(), fmt::format("{} (and the checkpoint of step {} is lost: {})",
+                                            failure.message(), step, finished.message()));
+}
+
+Status Checkpointer::Begin(const RunRecord& record, bool pin) {
+  STRATA_ASSIGN_OR_RETURN(pending_, store_.BeginCommit(ToJson(record), pin));
+  pending_record_ = record;
+  pins_pending_ = pin;
+  behind_.Start(pending_.get());
+  return OkStatus();
+}
+
+Status Checkpointer::Finish() {
+  if (!pending_) return OkStatus();
+  return FinishCommit(pending_record_)
+      .With(fmt::format("checkpoint of step {}", pending_record_.step));
+}
+
+Status Checkpointer::FinishCommit(const RunRecord& record) {
+  Status written = behind_.Finish();
+  std::unique_ptr<tiering::PendingCommit> pending = std::move(pending_);
+  STRATA_RETURN_IF_ERROR(written);
+  STRATA_ASSIGN_OR_RETURN(uint64_t generation, pending->Finish());
   committed_step_ = record.step;
-  if (!pin) return OkStatus();
+  if (!pins_pending_) return OkStatus();
   STRATA_RETURN_IF_ERROR(ShowCheckpoint(record, generation));
   return Reconcile();
 }

@@ -2,6 +2,7 @@
 #pragma once
 
 #include <cstdint>
+#include <memory>
 #include <optional>
 #include <string>
 #include <vector>
@@ -10,31 +11,41 @@
 #include "engine/config/run_config.h"
 #include "engine/train/run_directory.h"
 #include "engine/train/run_record.h"
-#include "engine/train/state_access.h"
+#include "engine/train/write_behind.h"
 #include "tiering/block_store.h"
 
 namespace strata::engine {
 
-// Thread-compatible; between steps only. The parts outlive it.
+// A checkpoint of state that is at home in memory is begun after its step, and written beside the
+// next one; it is valid once that has ended. Until then a crash goes back to the one before. With
+// all state at home on nvme there is nothing to write: it is valid at once.
+//
+// Thread-compatible; between steps only. The parts outlive it. Destroyed with a checkpoint begun,
+// it waits for its writes and forgets it.
 class Checkpointer {
  public:
   // `committed_step`: the step whose state the store's newest generation holds, if any.
   Checkpointer(const RunConfig& config, bool commits_every_step,
                std::optional<uint64_t> committed_step, const RunDirectory& directory,
-               tiering::BlockStore& store, StateAccess& state)
+               tiering::BlockStore& store, WriteBehind& behind)
       : config_(config.checkpoint),
         total_steps_(config.train.steps),
         commits_every_step_(commits_every_step),
         committed_step_(committed_step),
         directory_(directory),
         store_(store),
-        state_(state) {}
+        behind_(behind) {}
+  ~Checkpointer();
 
-  // After `record.step` steps: commits if this step is a checkpoint or every step commits. `force`
-  // commits whatever the step, unless it is committed already: the first state, or a run that is
-  // being stopped.
+  // After `record.step` steps: finishes the checkpoint before, then begins one if this step is a
+  // checkpoint or every step commits; the last step's is finished at once. `force` commits whatever
+  // the step, unless it is committed already, and at once: the first state, or a run that is being
+  // stopped.
   enum class Force : uint8_t { kNo, kYes };
   Status AfterStep(const RunRecord& record, Force force);
+  // After a step that failed: finishes the checkpoint before it if that can be, and returns the
+  // failure.
+  Status AfterFailure(Status failure);
 
   // Brings pins and checkpoints/ to what keep_last says, whatever a kill left half done: before the
   // first step of a resumed run.
@@ -42,7 +53,9 @@ class Checkpointer {
 
  private:
   bool IsCheckpoint(uint64_t step) const;
-  Status Commit(const RunRecord& record, bool pin);
+  Status Begin(const RunRecord& record, bool pin);
+  Status Finish();
+  Status FinishCommit(const RunRecord& record);
   Result<std::vector<tiering::Generation>> ReleaseOld();
   Status ShowCheckpoint(const RunRecord& record, uint64_t generation);
 
@@ -52,7 +65,10 @@ class Checkpointer {
   std::optional<uint64_t> committed_step_;
   const RunDirectory& directory_;
   tiering::BlockStore& store_;
-  StateAccess& state_;
+  WriteBehind& behind_;
+  std::unique_ptr<tiering::PendingCommit> pending_;
+  RunRecord pending_record_;
+  bool pins_pending_ = false;
 };
 
 }  // namespace strata::engine

@@ -171,7 +171,11 @@ void PlanStore(PlannedRun& run) {
   run.store_block_of.resize(run.program.trace.blocks.size());
   for (const StateBlock& block : run.layout.blocks) {
     run.store_block_of[run.store_blocks.size()] = tiering::StoreBlock(run.store_blocks.size());
-    run.store_blocks.push_back({.name = block.name, .size_bytes = block.size_bytes()});
+    // Where a checkpoint is written behind the next step, that rewrites what is at home on nvme.
+    bool is_rewritten = block.home == Tier::kNvme && !run.commits_every_step;
+    run.store_blocks.push_back({.name = block.name,
+                                .size_bytes = block.size_bytes(),
+                                .more_versions = is_rewritten ? 1u : 0u});
   }
   for (prefetch::BlockId spilled : prefetch::SpilledBlocks(run.plan)) {
     const prefetch::TraceBlock& block = run.program.trace.blocks[Index(spilled)];

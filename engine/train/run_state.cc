@@ -43,14 +43,16 @@ Status MakeOwnStoreDirectories(const PlannedRun& run) {
   return OkStatus();
 }
 
-RunState WithAccess(const RunStateParts& parts, std::unique_ptr<BlockStore> store) {
-  RunState state;
+Status GiveAccess(const RunStateParts& parts, std::unique_ptr<BlockStore> store, RunState& state) {
   state.store = std::move(store);
   state.access = std::make_unique<StateAccess>(StateAccessParts{
       &parts.run->layout, &parts.run->plan, parts.device, parts.host, state.store.get()});
   // No plan is primed yet: everything above the homes is free.
   state.access->SetStaging(state.access->FreeHostMemory());
-  return state;
+  STRATA_ASSIGN_OR_RETURN(
+      state.behind,
+      WriteBehind::Create(parts.run->layout, parts.run->program.trace, *state.access));
+  return OkStatus();
 }
 
 Status CheckStoreIsWhereItWas(const RunStateParts& parts, const RunConfig& saved) {
@@ -96,11 +98,29 @@ Result<std::optional<RunState>> OpenRunState(const RunStateParts& parts) {
   STRATA_ASSIGN_OR_RETURN(
       std::unique_ptr<BlockStore> store,
       BlockStore::Open(StoreOptions(parts), parts.run->store_blocks, parts.engine));
-  RunState state = WithAccess(parts, std::move(store));
+  RunState state;
+  STRATA_RETURN_IF_ERROR(GiveAccess(parts, std::move(store), state));
   state.step = record.step;
   STRATA_RETURN_IF_ERROR(state.access->LoadMemoryHomes());
   return std::optional<RunState>(std::move(state));
 }
+
+namespace {
+
+Status WriteFirstState(const RunStateParts& parts, WeightSource& weights, ThreadPool& pool,
+                       RunState& state) {
+  STRATA_RETURN_IF_ERROR(WriteInitialState(parts.run->layout, parts.rank, weights, *state.access,
+                                           pool, [&](uint64_t done, uint64_t total) {
+                                             parts.observer->OnProgress("writing the first state",
+                                                                        done, total);
+                                           }));
+  RunRecord record = MakeRunRecord(parts.run->config, parts.data_fingerprint, 0);
+  return Checkpointer(parts.run->config, parts.run->commits_every_step, {}, *parts.directory,
+                      *state.store, *state.behind)
+      .AfterStep(record, Checkpointer::Force::kYes);
+}
+
+}  // namespace
 
 Result<RunState> CreateRunState(const RunStateParts& parts, WeightSource& weights) {
   STRATA_ASSIGN_OR_RETURN(ThreadPool pool, ThreadPool::Create(parts.run->threads));
@@ -108,18 +128,9 @@ Result<RunState> CreateRunState(const RunStateParts& parts, WeightSource& weight
   STRATA_ASSIGN_OR_RETURN(
       std::unique_ptr<BlockStore> store,
       BlockStore::Create(StoreOptions(parts), parts.run->store_blocks, parts.engine));
-  RunState state = WithAccess(parts, std::move(store));
-  Status written =
-      WriteInitialState(parts.run->layout, parts.rank, weights, *state.access, pool,
-                        [&](uint64_t done, uint64_t total) {
-                          parts.observer->OnProgress("writing the first state", done, total);
-                        });
-  if (written.ok()) {
-    RunRecord record = MakeRunRecord(parts.run->config, parts.data_fingerprint, 0);
-    written = Checkpointer(parts.run->config, parts.run->commits_every_step, {}, *parts.directory,
-                           *state.store, *state.access)
-                  .AfterStep(record, Checkpointer::Force::kYes);
-  }
+  RunState state;
+  Status written = GiveAccess(parts, std::move(store), state);
+  if (written.ok()) written = WriteFirstState(parts, weights, pool, state);
   if (written.ok()) return state;
   state = {};
   Status removed =

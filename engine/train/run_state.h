@@ -13,6 +13,7 @@
 #include "engine/train/run_record.h"
 #include "engine/train/session.h"
 #include "engine/train/state_access.h"
+#include "engine/train/write_behind.h"
 #include "tiering/arena.h"
 #include "tiering/block_store.h"
 #include "tiering/device.h"
@@ -22,6 +23,7 @@ namespace strata::engine {
 struct RunState {
   std::unique_ptr<tiering::BlockStore> store;
   std::unique_ptr<StateAccess> access;
+  std::unique_ptr<WriteBehind> behind;
   uint64_t step = 0;  // steps done
 };
 

@@ -235,14 +235,15 @@ Status Session::OpenOrCreateState(SessionOptions::Start start) {
 
 Status Session::MakeExecutor() {
   checkpointer_ = std::make_unique<Checkpointer>(config_, run_.commits_every_step, step_,
-                                                 *directory_, *state_.store, *state_.access);
+                                                 *directory_, *state_.store, *state_.behind);
   STRATA_RETURN_IF_ERROR(checkpointer_->Reconcile());
   // From here on the plan's cached copies own the arena; checkpoints use the reserve above it.
   state_.access->SetStaging(host_->bytes().last(run_.staging_bytes));
   STRATA_ASSIGN_OR_RETURN(
-      runner_, StepRunner::Create({&run_.layout, &run_.program, run_.model.get(),
-                                   run_.kernels.get(), dataset_.get(), communicator_.get()},
-                                  RunnerOptions(run_)));
+      runner_,
+      StepRunner::Create({&run_.layout, &run_.program, run_.model.get(), run_.kernels.get(),
+                          dataset_.get(), communicator_.get(), state_.behind.get()},
+                         RunnerOptions(run_)));
   prefetch::ExecutorParts parts{
       .device = device_.get(),
       .host = &*host_,
@@ -272,6 +273,8 @@ StepReport Session::MakeReport(const prefetch::Timeline& timeline) {
   report.tokens = config_.train.train_batch_size * config_.data.seq_len;
   report.step_s = timeline.step_s;
   report.commit_s = commit_s_;
+  report.checkpoint_wait_s = state_.behind->TakeWaitedSeconds();
+  report.checkpoint_bytes_written = counted_.pending_bytes_written - before.pending_bytes_written;
   report.predicted_step_s = run_.predicted.step_s;
   report.bound_s = run_.bound.seconds;
   report.lanes = UseOf(run_.plan, timeline);
@@ -293,7 +296,9 @@ Result<SessionSummary> Session::Run(const std::atomic<bool>& stop) {
   STRATA_CHECK(executor_ != nullptr);  // once
   while (step_ < config_.train.steps && !stop.load()) {
     Result<StepReport> report = RunStep();
-    if (!report.ok()) return report.status().With(fmt::format("step {}", step_ + 1));
+    if (!report.ok()) {
+      return checkpointer_->AfterFailure(report.status().With(fmt::format("step {}", step_ + 1)));
+    }
     step_seconds_.push_back(report->step_s);
     seconds_ += report->seconds();
     // Before the commit: a kill in between leaves a line too many, which a resume takes away.

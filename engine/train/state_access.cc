@@ -98,18 +98,13 @@ Status StateAccess::Read(uint32_t block, const std::function<Status(Bytes)>& use
   return status;
 }
 
-Status StateAccess::SaveMemoryHomes() {
-  for (uint32_t block = 0; block < homes_.size(); ++block) {
-    if (BlockAt(block).home == tiering::Tier::kNvme) continue;
-    Bytes source = HomeSlot(block);
-    if (BlockAt(block).home == tiering::Tier::kDevice) {
-      STRATA_ASSIGN_OR_RETURN(Bytes stage, Stage(block));
-      STRATA_RETURN_IF_ERROR(CopyFromDevice(stage, source.first(stage.size())));
-      source = stage;
-    }
-    STRATA_RETURN_IF_ERROR(parts_.store->StartWrite(tiering::StoreBlock(block), source).Finish());
-  }
-  return OkStatus();
+Result<StateAccess::Bytes> StateAccess::Outgoing(uint32_t block) {
+  STRATA_CHECK(BlockAt(block).home != tiering::Tier::kNvme);
+  Bytes home = HomeSlot(block);
+  if (BlockAt(block).home == tiering::Tier::kHost) return home;
+  STRATA_ASSIGN_OR_RETURN(Bytes stage, Stage(block));
+  STRATA_RETURN_IF_ERROR(CopyFromDevice(stage, home.first(stage.size())));
+  return stage;
 }
 
 Status StateAccess::LoadMemoryHomes() {

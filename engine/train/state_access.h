@@ -1,6 +1,6 @@
 // Whole state blocks, read and written where they are at home: device, host or nvme.
 //
-// Between steps only: for the first weights, checkpoints, resuming and hashing.
+// Between steps only, but for Outgoing(): for the first weights, checkpoints, resuming and hashing.
 #pragma once
 
 #include <cstdint>
@@ -45,9 +45,12 @@ class StateAccess {
   // Shows the content to `use`, which may read further blocks: they stage behind this one.
   Status Read(uint32_t block, const std::function<Status(Bytes)>& use);
 
-  // Blocks at home in memory, to and from the store: a checkpoint and a resume.
-  Status SaveMemoryHomes();
+  // Blocks at home in memory, from the store: a resume.
   Status LoadMemoryHomes();
+  // The content of a block at home in memory, padded, on its way to the store: where it is in host
+  // memory, or a copy in the staging, until that is used again. Beside a step, too, if the step
+  // leaves that block alone meanwhile.
+  Result<Bytes> Outgoing(uint32_t block);
 
  private:
   const StateBlock& BlockAt(uint32_t block) const { return parts_.layout->blocks[block]; }

@@ -19,6 +19,9 @@ struct StepReport {
   uint64_t tokens = 0;
   double step_s = 0;    // first node's start to last node's end
   double commit_s = 0;  // of the generation commit before it, if there was one
+  // Of the checkpoint that was written beside it: how long ops waited for it, and its bytes.
+  double checkpoint_wait_s = 0;
+  uint64_t checkpoint_bytes_written = 0;
   double predicted_step_s = 0;
   double bound_s = 0;
   std::array<prefetch::LaneUse, prefetch::kNumLanes> lanes;

@@ -63,6 +63,8 @@ void StepRunner::BeginStep(uint64_t step, double learning_rate) {
 
 Status StepRunner::Run(prefetch::OpId op, const prefetch::Operands& operands,
                        const tiering::StreamContext& stream) {
+  if (parts_.behind != nullptr)
+    STRATA_RETURN_IF_ERROR(parts_.behind->AwaitWritable(parts_.program->trace.ops[Index(op)]));
   const OpPayload& payload = parts_.program->payloads[Index(op)];
   const LlamaModel& model = *parts_.model;
   Blocks b = operands.blocks;

@@ -12,6 +12,7 @@
 #include "engine/kernels/thread_pool.h"
 #include "engine/model/llama.h"
 #include "engine/optimizer/adam.h"
+#include "engine/train/write_behind.h"
 #include "engine/zero/step_program.h"
 #include "prefetch/executor.h"
 
@@ -38,6 +39,8 @@ struct StepRunnerParts {
   Kernels* kernels = nullptr;
   const Dataset* dataset = nullptr;
   Communicator* communicator = nullptr;
+  // Asked before each op whether what it overwrites is written; null: all is.
+  WriteBehind* behind = nullptr;
 };
 
 // Run() may be called by one thread per lane at a time: ops of one lane never overlap, and what two
