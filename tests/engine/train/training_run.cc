@@ -62,6 +62,7 @@ class Recorder final : public SessionObserver {
     outcome_->gradient_norms.push_back(report.gradient_norm);
     outcome_->nvme_bytes_read.push_back(report.nvme_bytes_read);
     outcome_->nvme_bytes_written.push_back(report.nvme_bytes_written);
+    outcome_->checkpoint_bytes_written.push_back(report.checkpoint_bytes_written);
     if (on_step_) on_step_(report.step);
     // The flag is looked at before the next step: what is running then is committed.
     if (outcome_->losses.size() >= stop_after_) stop_ = true;

@@ -50,6 +50,7 @@ struct RunOutcome {
   // By step, with the checkpoint before it.
   std::vector<uint64_t> nvme_bytes_read;
   std::vector<uint64_t> nvme_bytes_written;
+  std::vector<uint64_t> checkpoint_bytes_written;
   SessionSummary summary;
   uint64_t first_step = 0;
 };
