@@ -1,0 +1,141 @@
+// A run that dies in any moment: while its store is made, in a checkpoint that is written behind a
+// step, between what is begun and what is finished, between any two calls of a commit, of pruning
+// and of a restart. It resumes, and ends with the bits of one that never died.
+//
+// A program of its own, as its system calls are (mortality.h). Every run is a child process, so
+// that this one has no threads when it forks.
+#include <fmt/format.h>
+#include <gmock/gmock.h>
+#include <gtest/gtest.h>
+
+#include <cstdlib>
+#include <filesystem>
+#include <ostream>
+#include <set>
+#include <string>
+#include <vector>
+
+#include "tests/engine/train/training_run.h"
+#include "tests/fakes/child.h"
+#include "tests/fakes/mortality.h"
+
+namespace strata::engine {
+namespace {
+
+namespace fs = std::filesystem;
+using fakes::Child;
+
+constexpr uint64_t kForever = UINT32_MAX;
+
+struct Case {
+  std::string name;
+  std::string home;  // of weights and optimizer state
+  std::vector<std::string> sets = {};
+
+  friend void PrintTo(const Case& test, std::ostream* out) { *out << test.name; }
+};
+
+struct Life {
+  bool ended_well = false;
+  uint64_t state_hash = 0;
+  uint64_t num_moments = 0;
+};
+
+class RunDeathTest : public testing::TestWithParam<Case> {
+ protected:
+  // How many moments of a run are tried, of the hundreds that it has. All take minutes.
+  static uint64_t NumDeaths() {
+    const char* text = getenv("STRATA_DEATHS");
+    return text == nullptr ? 12 : strtoull(text, nullptr, 10);
+  }
+
+  static RunConfig Config(const std::string& directory) {
+    std::vector<std::string> sets = OffloadTo(GetParam().home, directory);
+    sets.insert(sets.end(), {"train.steps=5", "checkpoint.every_steps=2", "checkpoint.keep_last=1",
+                             "zero_optimization.prefetch_ops=4", "aio.backend=posix"});
+    sets.insert(sets.end(), GetParam().sets.begin(), GetParam().sets.end());
+    return OrDie(TinyConfig(directory, sets));
+  }
+
+  static Life Live(const std::string& directory, uint64_t num_moments) {
+    Child child([&](const Child::Report& report) {
+      uint64_t born_at = fakes::NumMoments();
+      fakes::LiveFor(num_moments);
+      SessionOptions options{.start = SessionOptions::Start::kResume};
+      options.create_engine =
+          [](const aio::IoEngineOptions& real) -> Result<std::unique_ptr<aio::IoEngine>> {
+        STRATA_ASSIGN_OR_RETURN(std::unique_ptr<aio::IoEngine> engine, aio::IoEngine::Create(real));
+        return fakes::MakeMortal(std::move(engine));
+      };
+      RunOutcome outcome = OrDie(TrainWith(Config(directory), options));
+      report(outcome.summary.state_hash);
+      report(fakes::NumMoments() - born_at);
+    });
+    Life life;
+    life.state_hash = child.Next().value_or(0);
+    life.num_moments = child.Next().value_or(0);
+    while (child.Next()) continue;
+    life.ended_well = child.EndedWell();
+    return life;
+  }
+
+  static std::set<std::string> Checkpoints(const std::string& directory) {
+    std::set<std::string> names;
+    std::error_code none_there;
+    for (const auto& entry : fs::directory_iterator(directory + "/run/checkpoints", none_there))
+      names.insert(entry.path().filename());
+    return names;
+  }
+
+  void SetUp() override {
+    undisturbed_ = Live(calm_.path(), kForever);
+    ASSERT_TRUE(undisturbed_.ended_well);
+    ASSERT_GT(undisturbed_.num_moments, 100u);  // or it proves little
+  }
+
+  ScratchDirectory calm_;
+  Life undisturbed_;
+};
+
+TEST_P(RunDeathTest, InAnyMomentIsResumedToTheSameBits) {
+  uint64_t stride = std::max<uint64_t>(1, undisturbed_.num_moments / NumDeaths());
+  for (uint64_t moment = stride / 2; moment < undisturbed_.num_moments; moment += stride) {
+    SCOPED_TRACE(moment);
+    ScratchDirectory scratch;
+    EXPECT_FALSE(Live(scratch.path(), moment).ended_well);
+    Life rest = Live(scratch.path(), kForever);
+    EXPECT_TRUE(rest.ended_well);
+    EXPECT_EQ(rest.state_hash, undisturbed_.state_hash);
+    EXPECT_EQ(Checkpoints(scratch.path()), Checkpoints(calm_.path()));
+  }
+}
+
+// Dies in restarts, too: in the first moments, when pins and checkpoints are put right.
+TEST_P(RunDeathTest, AgainAndAgainIsResumedToTheSameBits) {
+  ScratchDirectory scratch;
+  Life life;
+  uint64_t step = std::max<uint64_t>(1, undisturbed_.num_moments / (4 * NumDeaths()));
+  for (uint64_t moments = step; !life.ended_well; moments += step) {
+    ASSERT_LT(moments, 4 * undisturbed_.num_moments);
+    life = Live(scratch.path(), moments);
+  }
+  EXPECT_EQ(life.state_hash, undisturbed_.state_hash);
+  EXPECT_EQ(Checkpoints(scratch.path()), Checkpoints(calm_.path()));
+}
+
+const std::vector<Case> kCases = {
+    {"nvme", "nvme"},
+    {"host", "host"},
+    {"device", "device"},
+    {"half_in_host", "nvme", {"zero_optimization.offload_optimizer.host_cache=1MiB"}},
+    {"half_in_host_every_step",
+     "nvme",
+     {"zero_optimization.offload_optimizer.host_cache=1MiB", "checkpoint.every_steps=1",
+      "checkpoint.keep_last=2"}},
+};
+
+INSTANTIATE_TEST_SUITE_P(Cases, RunDeathTest, testing::ValuesIn(kCases),
+                         [](const auto& test) { return test.param.name; });
+
+}  // namespace
+}  // namespace strata::engine
