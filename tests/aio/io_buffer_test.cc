@@ -24,11 +24,11 @@ TEST(HugeMemoryTest, IsAlignedZeroedAndRoundedUpToPages) {
 // Budgets are promises about resident memory, so what is mapped counts from the start and no more.
 TEST(HugeMemoryTest, CostsWhatWasAskedForFromTheStartAndNothingAfterwards) {
   constexpr int64_t kSize = 33 << 20;
-  constexpr int64_t kSlack = 1 << 20;  // the rest of the process
+  constexpr int64_t kSlack = 1 << 20;  // the rest of the process, which may give some back, too
   int64_t resident_before = ResidentBytes(), mapped_before = MappedBytes();
   {
     HugeMemory memory = OrDie(HugeMemory::Map(kSize));
-    EXPECT_GE(ResidentBytes() - resident_before, kSize);
+    EXPECT_GE(ResidentBytes() - resident_before, kSize - kSlack);
     EXPECT_LE(ResidentBytes() - resident_before, kSize + kSlack);
     EXPECT_LE(MappedBytes() - mapped_before, kSize + kSlack);
   }
