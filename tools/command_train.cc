@@ -13,6 +13,7 @@
 #include "engine/train/session.h"
 #include "tools/commands.h"
 #include "tools/human.h"
+#include "tools/lane_text.h"
 #include "tools/plan_text.h"
 #include "tools/print.h"
 #include "tools/progress.h"
@@ -55,15 +56,18 @@ class Console final : public engine::SessionObserver {
   void OnStep(const engine::StepReport& report) override {
     if (first_loss_ == 0) first_loss_ = report.loss;
     last_loss_ = report.loss;
+    last_ = report;
     progress_.Step(ForPeople(report));
   }
   double first_loss() const { return first_loss_; }
   double last_loss() const { return last_loss_; }
+  const engine::StepReport& last() const { return last_; }
 
  private:
   Progress progress_;
   double first_loss_ = 0;
   double last_loss_ = 0;
+  engine::StepReport last_;
 };
 
 // One JSON object per step, for scripts.
@@ -115,6 +119,10 @@ void PrintSummary(const Console& console, const engine::SessionSummary& summary,
                   const engine::PlannedRun& run) {
   const std::string& run_dir = run.config.train.run_dir;
   Print("\n{}\n", DescribeMemory(run, summary.peak_rss_bytes));
+  if (console.last().step > 0) {
+    Print("step {}\n{}\n", console.last().step,
+          LaneTable(console.last().lanes, console.last().step_s));
+  }
   Print("moved   {} read from nvme, {} written to it\n", FormatBytes(summary.nvme_bytes_read),
         FormatBytes(summary.nvme_bytes_written));
   if (summary.median_step_s > 0) {

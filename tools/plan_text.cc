@@ -9,6 +9,7 @@
 #include "engine/train/recompute.h"
 #include "tiering/block_store.h"
 #include "tools/human.h"
+#include "tools/lane_text.h"
 #include "tools/table.h"
 
 namespace strata::tools {
@@ -181,8 +182,10 @@ std::string DescribeMemory(const PlannedRun& run, std::optional<uint64_t> peak_r
 }
 
 std::string DescribePlan(const PlannedRun& run) {
+  std::string lanes =
+      LaneTable(prefetch::UseOf(run.plan, run.predicted), run.predicted.step_s) + "\n";
   return DescribeModel(run) + DescribeStore(run) + DescribeTime(run) + "\n" +
-         DescribeMemory(run, {}) + "\n" + DescribeTraffic(run);
+         DescribeMemory(run, {}) + "\n" + lanes + DescribeTraffic(run);
 }
 
 std::string PlanToJson(const PlannedRun& run) {

@@ -162,6 +162,46 @@ Status MeasureOps(const PlannedRun& run, tiering::Device& device, const tiering:
   return OkStatus();
 }
 
+// What kinds that were not measured go by: the matrix products' rate over one of each kind of op,
+// and that of the update.
+void SetDefaults(const PlannedRun& run, Hardware& hardware) {
+  const std::vector<prefetch::TraceOp>& ops = run.program.trace.ops;
+  std::map<std::string, double> flops;
+  for (size_t i = 0; i < ops.size(); ++i) {
+    if (!hardware.rates.contains(ops[i].kind)) continue;
+    OpRole role = run.program.payloads[i].role;
+    if (CountsFlops(role)) flops[ops[i].kind] = ops[i].work;
+    if (role == OpRole::kUpdate && ops[i].lane == prefetch::Lane::kCpu) {
+      hardware.cpu_default_per_s = hardware.rates.at(ops[i].kind);
+    }
+  }
+  double work = 0, seconds = 0;
+  for (const auto& [kind, one] : flops) {
+    work += one;
+    seconds += one / hardware.rates.at(kind);
+  }
+  if (seconds > 0) hardware.compute_default_per_s = work / seconds;
+}
+
+// To give a lane's thread something to do and hear that it is done are two hand-overs.
+Status MeasureLatency(tiering::Device& device, Hardware& hardware) {
+  constexpr int kHandOvers = 200;
+  std::unique_ptr<tiering::DeviceStream> stream = device.CreateStream("measure");
+  STRATA_ASSIGN_OR_RETURN(
+      double seconds,
+      MedianSeconds([] {},
+                    [&] {
+                      Status status;
+                      for (int i = 0; i < kHandOvers && status.ok(); ++i) {
+                        stream->Launch([](const tiering::StreamContext&) { return OkStatus(); });
+                        status = stream->Record().Wait();
+                      }
+                      return status;
+                    }));
+  hardware.node_latency_s = seconds / kHandOvers / 2;
+  return OkStatus();
+}
+
 Status MeasureCopies(tiering::Device& device, const tiering::Arena& host, Hardware& hardware) {
   uint64_t size = std::min({device.memory().size(), host.size_bytes(), uint64_t{64_MiB}});
   Bytes there = device.memory().first(size);
@@ -237,6 +277,8 @@ Result<Hardware> MeasureHardware(const PlannedRun& run, tiering::Device& device,
   STRATA_RETURN_IF_ERROR(MeasureCopies(device, host, hardware));
   STRATA_RETURN_IF_ERROR(MeasureChecksum(host, hardware));
   STRATA_RETURN_IF_ERROR(MeasureOps(run, device, host, hardware));
+  SetDefaults(run, hardware);
+  STRATA_RETURN_IF_ERROR(MeasureLatency(device, hardware));
   if (UsesNvme(run)) {
     STRATA_RETURN_IF_ERROR(MeasureDrives(run, host.bytes(), engine, hardware));
   }
@@ -255,6 +297,11 @@ std::string ToToml(const Hardware& hardware) {
   add("h2d_bytes_per_s", hardware.h2d_bytes_per_s);
   add("d2h_bytes_per_s", hardware.d2h_bytes_per_s);
   add("checksum_bytes_per_s", hardware.checksum_bytes_per_s);
+  add("compute_default_per_s", hardware.compute_default_per_s);
+  add("device_memory_bytes_per_s", hardware.device_memory_bytes_per_s);
+  add("comm_default_per_s", hardware.comm_default_per_s);
+  add("cpu_default_per_s", hardware.cpu_default_per_s);
+  add("node_latency_s", hardware.node_latency_s);
   toml += fmt::format("cores = {}\nop_threads = {}\ndevice_shares_cores = {}\n", hardware.cores,
                       hardware.op_threads, hardware.device_shares_cores);
   toml += "\n[hardware.rates]\n";

@@ -34,20 +34,6 @@ Tier TierOf(OffloadDevice device) {
   return Tier::kDevice;
 }
 
-// The ops whose work is matrix products.
-bool CountsFlops(OpRole role) {
-  switch (role) {
-    case OpRole::kAttentionForward:
-    case OpRole::kMlpForward:
-    case OpRole::kHead:
-    case OpRole::kMlpBackward:
-    case OpRole::kAttentionBackward:
-      return true;
-    default:
-      return false;
-  }
-}
-
 Status CheckSupported(const RunConfig& config) {
   const uint64_t stage = config.zero.stage;
   const bool updates_part = config.train.world_size > 1 && (stage == 1 || stage == 2);
@@ -190,6 +176,19 @@ void PlanStore(PlannedRun& run) {
 }
 
 }  // namespace
+
+bool CountsFlops(OpRole role) {
+  switch (role) {
+    case OpRole::kAttentionForward:
+    case OpRole::kMlpForward:
+    case OpRole::kHead:
+    case OpRole::kMlpBackward:
+    case OpRole::kAttentionBackward:
+      return true;
+    default:
+      return false;
+  }
+}
 
 std::vector<std::string> StoreDirectoriesOf(const RunConfig& config) {
   std::vector<std::string> directories;

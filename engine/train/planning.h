@@ -59,6 +59,9 @@ std::vector<std::string> StoreDirectoriesOf(const RunConfig& config);
 // [aio], for an engine that works on `memory`.
 aio::IoEngineOptions IoEngineOptionsOf(const RunConfig& config, std::span<std::byte> memory);
 
+// Whether the op's work is matrix products, counted in flops, or bytes.
+bool CountsFlops(OpRole role);
+
 // The rates of [hardware], or the defaults.
 prefetch::Hardware HardwareOf(const RunConfig& config);
 // Reads are not hashed with [aio] verify = "off".

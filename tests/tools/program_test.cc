@@ -176,8 +176,9 @@ TEST_F(ProgramTest, PlanShowsMemoryTrafficAndTimeAndWritesNothing) {
   std::string config = WriteTinyConfig(directory_, 2);
   Outcome outcome = RunStrata({"plan", config});
   EXPECT_EQ(outcome.exit_code, 0) << outcome.err;
-  EXPECT_THAT(outcome.out, AllOf(HasSubstr("planned peak"), HasSubstr("bytes per step"),
-                                 HasSubstr("predicted"), HasSubstr("bound")));
+  EXPECT_THAT(outcome.out,
+              AllOf(HasSubstr("planned peak"), HasSubstr("bytes per step"), HasSubstr("predicted"),
+                    HasSubstr("bound"), HasSubstr("stalled on")));
   EXPECT_FALSE(fs::exists(directory_ + "/run"));
   EXPECT_TRUE(fs::is_empty(directory_ + "/nvme"));
 }
@@ -186,8 +187,9 @@ TEST_F(ProgramTest, TrainingLeavesWhatItSaysItLeaves) {
   Outcome outcome =
       RunStrata({"train", WriteTinyConfig(directory_, 8), "--set", "train.trace_steps=8"});
   ASSERT_EQ(outcome.exit_code, 0) << outcome.err;
-  EXPECT_THAT(outcome.out, AllOf(HasSubstr("step 8/8"), HasSubstr("strata export"),
-                                 Not(HasSubstr("\x1b")), Not(HasSubstr("\r"))));
+  EXPECT_THAT(outcome.out,
+              AllOf(HasSubstr("step 8/8"), HasSubstr("stalled on"), HasSubstr("strata export"),
+                    Not(HasSubstr("\x1b")), Not(HasSubstr("\r"))));
   EXPECT_EQ(ReadJsonLines(Run("metrics.jsonl")).size(), 8u);
   EXPECT_THAT(ReadFile(Run("config.toml")), HasSubstr("keep_last = 1"));
   // keep_last = 1 of the checkpoints at 7 and 8.
@@ -317,7 +319,9 @@ TEST_F(ProgramTest, DoctorPrintsAHardwareSectionThatPlanTakes) {
   EXPECT_EQ(RunStrata({"doctor", config}).exit_code, 0);
   Outcome outcome = RunStrata({"doctor", config, "--measure", "--write", section});
   ASSERT_EQ(outcome.exit_code, 0) << outcome.err;
-  EXPECT_THAT(outcome.out, AllOf(StartsWith("[hardware]"), HasSubstr("nvme_mixed_bytes_per_s")));
+  EXPECT_THAT(outcome.out, AllOf(StartsWith("[hardware]"), HasSubstr("nvme_mixed_bytes_per_s"),
+                                 HasSubstr("compute_default_per_s"), HasSubstr("node_latency_s"),
+                                 HasSubstr("\"adam\"")));
   std::ofstream(config, std::ios::app) << ReadFile(section);
   Outcome plan = RunStrata({"plan", config});
   EXPECT_EQ(plan.exit_code, 0) << plan.err;
