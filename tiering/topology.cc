@@ -151,4 +151,20 @@ Status Topology::BindThisThread(uint32_t numa_node) const {
   return OkStatus();
 }
 
+Result<uint32_t> Topology::NodeOfMemory(std::span<const std::byte> memory) const {
+  if (state_->synthetic) return Unimplemented("a synthetic topology has no memory");
+  const std::unique_ptr<hwloc_bitmap_s, decltype(&hwloc_bitmap_free)> nodes(hwloc_bitmap_alloc(),
+                                                                            &hwloc_bitmap_free);
+  if (hwloc_get_area_memlocation(state_->topology.get(), memory.data(), 1, nodes.get(),
+                                 HWLOC_MEMBIND_BYNODESET) != 0) {
+    return Unimplemented("the kernel does not tell which NUMA node memory is on");
+  }
+  const int os_index = hwloc_bitmap_first(nodes.get());
+  for (uint32_t i = 0; i < state_->nodes.size(); ++i) {
+    hwloc_obj_t node = hwloc_get_obj_by_type(state_->topology.get(), HWLOC_OBJ_NUMANODE, i);
+    if (os_index >= 0 && node->os_index == static_cast<unsigned>(os_index)) return i;
+  }
+  return Unimplemented("the kernel does not tell which NUMA node memory is on");
+}
+
 }  // namespace strata::tiering

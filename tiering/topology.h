@@ -1,8 +1,10 @@
 // The machine as hwloc sees it: NUMA nodes, cores, and who is near whom.
 #pragma once
 
+#include <cstddef>
 #include <cstdint>
 #include <memory>
+#include <span>
 #include <string>
 #include <vector>
 
@@ -37,6 +39,10 @@ class Topology {
 
   // Binds the calling thread to a node's hardware threads; a no-op on a synthetic topology.
   Status BindThisThread(uint32_t numa_node) const;
+
+  // The node whose memory the first page of `memory` is in. kUnimplemented on a synthetic topology
+  // and where the kernel does not tell.
+  Result<uint32_t> NodeOfMemory(std::span<const std::byte> memory) const;
 
  private:
   struct State;

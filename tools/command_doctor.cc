@@ -37,7 +37,10 @@ int Doctor(const DoctorArguments& arguments) {
   if (!topology.ok()) return Fail(topology.status());
   bool measures = arguments.measure || !arguments.write.empty();
   // The section alone goes to stdout when it is asked for, so that it can be redirected.
-  fmt::print(measures ? stderr : stdout, "{}\n", topology->Describe());
+  fmt::print(measures ? stderr : stdout, "{}\n{}\n", topology->Describe(),
+             topology->numa_nodes().size() > 1
+                 ? "strata train binds the optimizer's threads to the NUMA nodes of host memory"
+                 : "one NUMA node: strata train does not bind the optimizer's threads");
   if (!measures) return kExitOk;
   Result<std::string> section = Measure(arguments);
   if (!section.ok()) return Fail(section.status());

@@ -3,10 +3,13 @@
 #include <algorithm>
 #include <array>
 #include <cmath>
+#include <utility>
 
 #include "aio/base/check.h"
+#include "aio/base/log.h"
 #include "engine/optimizer/internal/adam_kernel.h"
 #include "engine/optimizer/moment_codes.h"
+#include "engine/optimizer/numa_threads.h"
 
 namespace strata::engine {
 namespace {
@@ -34,6 +37,14 @@ AdamSlices PieceOf(const AdamSlices& slices, uint64_t begin) {
   piece.dither += static_cast<uint32_t>(begin);
   piece.num_elements = std::min(kPieceElements, slices.num_elements - begin);
   return piece;
+}
+
+// Binds the calling thread if it is not. One that cannot be bound is only slower.
+void StayOnNode(const NumaThreads& threads, uint32_t node) {
+  thread_local uint32_t bound_to = UINT32_MAX;
+  if (std::exchange(bound_to, node) == node) return;
+  const Status bound = threads.bind_this_thread(node);
+  if (!bound.ok()) Log(Severity::kWarning, "optimizer", "{}", bound.message());
 }
 
 // for_pieces(n, f) calls f(i) for all i < n, in any order.
@@ -99,6 +110,23 @@ void AdamStep(const AdamScalars& scalars, const AdamSlices& slices, ThreadPool& 
   const uint64_t num_pieces = (slices.num_elements + kPieceElements - 1) / kPieceElements;
   pool.ParallelFor(num_pieces,
                    [&](size_t i) { Best().step(scalars, PieceOf(slices, i * kPieceElements)); });
+}
+
+void AdamStepOnNodes(const AdamScalars& scalars, const AdamSlices& slices, ThreadPool& pool,
+                     const NumaThreads& threads) {
+  if (!threads.are_bound()) return AdamStep(scalars, slices, pool);
+  STRATA_CHECK(threads.node_of_thread.size() >= pool.num_threads());
+  const uint64_t num_pieces = (slices.num_elements + kPieceElements - 1) / kPieceElements;
+  const auto num_nodes = static_cast<uint32_t>(threads.memory.bytes_by_node().size());
+  // v stands for all of them: the slots of one update are filled one after the other.
+  TileClaims claims(num_nodes, num_pieces, [&](uint64_t i) {
+    return threads.memory.NodeOf(PieceOf(slices, i * kPieceElements).v);
+  });
+  pool.ParallelFor(num_pieces, [&](size_t, uint32_t thread) {
+    const uint32_t node = threads.node_of_thread[thread];
+    StayOnNode(threads, node);
+    Best().step(scalars, PieceOf(slices, claims.Claim(node) * kPieceElements));
+  });
 }
 
 double SumOfSquares(const std::byte* gradient, DType dtype, uint64_t num_elements,

@@ -15,6 +15,8 @@
 
 namespace strata::engine {
 
+struct NumaThreads;
+
 enum class AdamMode : uint8_t {
   kAdamW,  // decoupled: p -= lr * weight_decay * p
   kAdam,   // L2: g += weight_decay * p
@@ -72,6 +74,10 @@ uint32_t DitherSeed(uint64_t t, uint32_t unit);
 
 // Updates in place, on the pool's threads, with the best instruction set of this machine.
 void AdamStep(const AdamScalars& scalars, const AdamSlices& slices, ThreadPool& pool);
+// The same, each thread of the pool bound to its node and on that node's memory as long as there is
+// some (numa_threads.h).
+void AdamStepOnNodes(const AdamScalars& scalars, const AdamSlices& slices, ThreadPool& pool,
+                     const NumaThreads& threads);
 
 // The sum of squares of n gradients in fp64, in a fixed order of fixed-size pieces; not finite if
 // any element is not.

@@ -16,6 +16,7 @@
 #include "engine/comm/communicator.h"
 #include "engine/data/dataset.h"
 #include "engine/kernels/cpu_kernels.h"
+#include "engine/optimizer/numa_threads.h"
 #include "engine/train/checkpointer.h"
 #include "engine/train/measure.h"
 #include "engine/train/plan_json.h"
@@ -25,6 +26,7 @@
 #include "engine/train/state_access.h"
 #include "engine/train/step_runner.h"
 #include "prefetch/executor.h"
+#include "tiering/topology.h"
 
 namespace strata::engine {
 namespace {
@@ -79,6 +81,7 @@ class Session final : public TrainingSession {
     STRATA_RETURN_IF_ERROR(OpenWeights());
     STRATA_RETURN_IF_ERROR(OpenRun(options.start));
     STRATA_RETURN_IF_ERROR(OpenOrCreateState(options.start));
+    STRATA_RETURN_IF_ERROR(PlaceOptimizerThreads());
     return MakeExecutor();
   }
 
@@ -93,6 +96,7 @@ class Session final : public TrainingSession {
   Status OpenWeights();
   Status OpenRun(SessionOptions::Start start);
   Status OpenOrCreateState(SessionOptions::Start start);
+  Status PlaceOptimizerThreads();
   Status MakeExecutor();
 
   Result<StepReport> RunStep();
@@ -114,6 +118,8 @@ class Session final : public TrainingSession {
   std::optional<RunDirectory> directory_;
   bool is_new_directory_ = false;
   RunState state_;
+  std::optional<tiering::Topology> topology_;
+  NumaThreads numa_;  // of the optimizer's lane
   std::optional<StepRunner> runner_;
   std::unique_ptr<Checkpointer> checkpointer_;
   std::unique_ptr<prefetch::Executor> executor_;
@@ -233,6 +239,17 @@ Status Session::OpenOrCreateState(SessionOptions::Start start) {
   return OkStatus();
 }
 
+Status Session::PlaceOptimizerThreads() {
+  // On the device they belong to its lane, which has work of other kinds.
+  if (run_.layout.options.optimizer_home == tiering::Tier::kDevice) return OkStatus();
+  STRATA_ASSIGN_OR_RETURN(tiering::Topology topology, tiering::Topology::Detect());
+  topology_.emplace(std::move(topology));
+  numa_ = PlaceOnNodes(*topology_, host_->bytes(), run_.threads,
+                       [this](auto memory) { return topology_->NodeOfMemory(memory); });
+  Log(Severity::kInfo, "train", "{}", numa_.description);
+  return OkStatus();
+}
+
 Status Session::MakeExecutor() {
   checkpointer_ = std::make_unique<Checkpointer>(config_, run_.commits_every_step, step_,
                                                  *directory_, *state_.store, *state_.behind);
@@ -242,7 +259,7 @@ Status Session::MakeExecutor() {
   STRATA_ASSIGN_OR_RETURN(
       runner_,
       StepRunner::Create({&run_.layout, &run_.program, run_.model.get(), run_.kernels.get(),
-                          dataset_.get(), communicator_.get(), state_.behind.get()},
+                          dataset_.get(), communicator_.get(), state_.behind.get(), &numa_},
                          RunnerOptions(run_)));
   prefetch::ExecutorParts parts{
       .device = device_.get(),

@@ -219,7 +219,12 @@ Status StepRunner::Update(const OpPayload& payload, Blocks b) {
     if (tensor.is_norm && !options_.decays_norms) hyper.weight_decay = 0;
     AdamSlices slices = SlicesOf(layout.options, chunk, b, begin - shard_start, end - begin);
     slices.dither = DitherSeed(step_ + 1, payload.unit) + static_cast<uint32_t>(begin);
-    AdamStep(MakeAdamScalars(hyper, learning_rate_, step_ + 1, scale), slices, pool_);
+    const AdamScalars scalars = MakeAdamScalars(hyper, learning_rate_, step_ + 1, scale);
+    if (parts_.numa != nullptr) {
+      AdamStepOnNodes(scalars, slices, pool_, *parts_.numa);
+    } else {
+      AdamStep(scalars, slices, pool_);
+    }
   }
   return OkStatus();
 }

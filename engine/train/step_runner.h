@@ -12,6 +12,7 @@
 #include "engine/kernels/thread_pool.h"
 #include "engine/model/llama.h"
 #include "engine/optimizer/adam.h"
+#include "engine/optimizer/numa_threads.h"
 #include "engine/train/write_behind.h"
 #include "engine/zero/step_program.h"
 #include "prefetch/executor.h"
@@ -41,6 +42,7 @@ struct StepRunnerParts {
   Communicator* communicator = nullptr;
   // Asked before each op whether what it overwrites is written; null: all is.
   WriteBehind* behind = nullptr;
+  const NumaThreads* numa = nullptr;  // where the optimizer's threads stay; may be null
 };
 
 // Run() may be called by one thread per lane at a time: ops of one lane never overlap, and what two
