@@ -65,31 +65,59 @@ def config_text(one, folder, steps):
     )
 
 
-def train(strata, one, folder, steps):
-    """Runs it once; (predicted_s, measured_s, bound_s, bound's resource)."""
-    (folder / "nvme").mkdir(parents=True)
-    (folder / "run.toml").write_text(config_text(one, folder, steps))
-    command = [strata, "train", folder / "run.toml", "--measure", "--json"]
-    for key, value in one["keys"].items():
-        command += ["--set", f"{key}={value}"]
+def sets_of(one):
+    return [word for key, value in one["keys"].items() for word in ("--set", f"{key}={value}")]
+
+
+def call(name, command):
     done = subprocess.run(command, capture_output=True, text=True, check=False)
     if done.returncode != 0:
-        raise SystemExit(f"prediction: {one['name']}: {done.stderr.strip()}")
-    lines = [json.loads(line) for line in done.stdout.splitlines()]
+        raise SystemExit(f"prediction: {name}: {done.stderr.strip()}")
+    return done.stdout
+
+
+def train(strata, one, folder, steps, hardware):
+    """Runs it once; (predicted_s, measured_s, bound_s, bound's resource). `hardware`: a section to
+    plan with; none: it is measured first."""
+    (folder / "nvme").mkdir(parents=True)
+    (folder / "run.toml").write_text(config_text(one, folder, steps) + (hardware or ""))
+    how = ["--json"] if hardware else ["--json", "--measure"]
+    out = call(one["name"], [strata, "train", folder / "run.toml", *how, *sets_of(one)])
+    lines = [json.loads(line) for line in out.splitlines()]
     reports, summary = lines[:-1], lines[-1]
-    # Steps of the kind that was predicted: the first has nothing cached in the drive's favour.
+    # Steps of the kind that was predicted; the first finds less cached than the others.
     kept = [r for r in reports[1:] if r["predicted_step_s"] == summary["predicted_step_s"]]
-    measured = statistics.median(r["step_s"] for r in (kept or reports[1:]))
-    predicted = kept[0]["predicted_step_s"] if kept else summary["predicted_step_s"]
-    return predicted, measured, summary["bound_s"], summary["bound_resource"]
+    middle = min if hardware else statistics.median
+    measured = middle(r["step_s"] for r in (kept or reports[1:]))
+    return summary["predicted_step_s"], measured, summary["bound_s"], summary["bound_resource"]
 
 
-def row_of(one, runs):
+def best_hardware(strata, one, folder, rounds):
+    """The best of each rate over several measurements, as a section."""
+    best = {}
+    for number in range(rounds):
+        (folder / "nvme").mkdir(parents=True, exist_ok=True)
+        (folder / "run.toml").write_text(config_text(one, folder, 1))
+        text = call(one["name"], [strata, "doctor", folder / "run.toml", "--measure", *sets_of(one)])
+        for line in text.splitlines():
+            if " = " not in line:
+                best[line] = line  # a heading
+                continue
+            key, value = line.split(" = ")
+            if value in ("true", "false") or key in ("cores", "op_threads") or key not in best:
+                best[key] = value
+            else:
+                choose = min if key.endswith("_s") and not key.endswith("per_s") else max
+                best[key] = str(choose(float(best[key]), float(value)))
+    return "\n".join(k if k == v else f"{k} = {v}" for k, v in best.items()) + "\n"
+
+
+def row_of(one, runs, best):
     ratios = [measured / predicted for predicted, measured, _, _ in runs]
-    middle = sorted(range(len(runs)), key=lambda i: ratios[i])[len(runs) // 2]
-    predicted, measured, bound, resource = runs[middle]
+    number = sorted(range(len(runs)), key=lambda i: ratios[i])[0 if best else len(runs) // 2]
+    predicted, measured, bound, resource = runs[number]
     return dict(name=one["name"], predicted_s=predicted, measured_s=measured, bound_s=bound,
-                bound_resource=resource, ratio=statistics.median(ratios), ratios=ratios)
+                bound_resource=resource, ratio=ratios[number], ratios=ratios)
 
 
 def main():
@@ -99,21 +127,29 @@ def main():
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--steps", type=int, default=8)
     parser.add_argument("--only", default="")
+    parser.add_argument("--best", action="store_true")
     arguments = parser.parse_args()
     settings = [one for one in SETTINGS if arguments.only in one["name"]]
     runs = {one["name"]: [] for one in settings}
     base = pathlib.Path(tempfile.mkdtemp(dir=os.environ.get("STRATA_BENCH_DIR", "."),
                                          prefix="prediction-")).resolve()
     try:
+        hardware = {}
+        for index, one in enumerate(settings if arguments.best else []):
+            hardware[one["name"]] = best_hardware(arguments.strata, one, base / f"rates-{index}",
+                                                  arguments.rounds)
+            shutil.rmtree(base / f"rates-{index}")
+            print(f"rates: {one['name']}", file=sys.stderr)
         for number in range(arguments.rounds):
             for index, one in enumerate(settings):
                 folder = base / f"{number}-{index}"
-                runs[one["name"]].append(train(arguments.strata, one, folder, arguments.steps))
+                runs[one["name"]].append(train(arguments.strata, one, folder, arguments.steps,
+                                              hardware.get(one["name"])))
                 shutil.rmtree(folder)
                 print(f"round {number + 1}: {one['name']}", file=sys.stderr)
     finally:
         shutil.rmtree(base, ignore_errors=True)
-    rows = [row_of(one, runs[one["name"]]) for one in settings]
+    rows = [row_of(one, runs[one["name"]], arguments.best) for one in settings]
     within = sum(abs(row["ratio"] - 1) <= 0.10 for row in rows)
     if arguments.json:
         print(json.dumps(dict(rows=rows, within_10_percent=within)))
