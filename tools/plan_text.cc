@@ -6,6 +6,7 @@
 #include <set>
 
 #include "aio/base/units.h"
+#include "engine/train/checkpoint_cost.h"
 #include "engine/train/recompute.h"
 #include "tiering/block_store.h"
 #include "tools/human.h"
@@ -52,8 +53,7 @@ std::string DescribeModel(const PlannedRun& run) {
                   TierName(run.layout.options.optimizer_home));
   if (run.host_cache_bytes > 0) {
     text += fmt::format(
-        "cache   {} of that state stays in host memory ({}), on nvme at checkpoints only:\n"
-        "        a crash goes back to the last one\n",
+        "cache   {} of that state stays in host memory ({}), on nvme at checkpoints only\n",
         FormatBytes(run.host_cache_bytes),
         Percent(static_cast<double>(run.host_cache_bytes) /
                 static_cast<double>(run.layout.size_bytes())));
@@ -71,9 +71,28 @@ std::string DescribeStore(const PlannedRun& run) {
   for (const std::string& directory : run.store_directories) {
     where += (where.empty() ? "" : ", ") + directory;
   }
-  return fmt::format("nvme    {} in {} ({} versions of {} of state){}\n",
+  uint64_t more_bytes = engine::CheckpointCostOf(run).rewritten_bytes;
+  std::string more =
+      more_bytes == 0 ? "" : fmt::format(" and {} once more", FormatBytes(more_bytes));
+  return fmt::format("nvme    {} in {} ({} versions of {} of state{}){}\n",
                      FormatBytes(StoreBytes(run)), where, run.num_generations,
-                     FormatBytes(run.layout.size_bytes()), PerRank(run));
+                     FormatBytes(run.layout.size_bytes()), more, PerRank(run));
+}
+
+// Space and time of a checkpoint, and how far a crash goes back.
+std::string DescribeCheckpoints(const PlannedRun& run) {
+  engine::CheckpointCost cost = engine::CheckpointCostOf(run);
+  std::string kept = fmt::format("{} kept, each up to {}", run.config.checkpoint.keep_last,
+                                 FormatBytes(cost.kept_bytes));
+  if (run.commits_every_step) {
+    return fmt::format("commit  every step: a flush and a manifest, no copy; checkpoints: {}\n",
+                       kept);
+  }
+  std::string hidden = cost.wait_s == 0 ? "all hidden" : Duration(cost.wait_s) + " not hidden";
+  return fmt::format(
+      "commit  at checkpoints, to which a crash goes back: {} written behind the next step in {},\n"
+      "        {}; checkpoints: {}\n",
+      FormatBytes(cost.bytes_behind), Duration(cost.drive_s), hidden, kept);
 }
 
 std::string PerParameter(uint64_t bytes, const PlannedRun& run) {
@@ -184,8 +203,8 @@ std::string DescribeMemory(const PlannedRun& run, std::optional<uint64_t> peak_r
 std::string DescribePlan(const PlannedRun& run) {
   std::string lanes =
       LaneTable(prefetch::UseOf(run.plan, run.predicted), run.predicted.step_s) + "\n";
-  return DescribeModel(run) + DescribeStore(run) + DescribeTime(run) + "\n" +
-         DescribeMemory(run, {}) + "\n" + lanes + DescribeTraffic(run);
+  return DescribeModel(run) + DescribeStore(run) + DescribeCheckpoints(run) + DescribeTime(run) +
+         "\n" + DescribeMemory(run, {}) + "\n" + lanes + DescribeTraffic(run);
 }
 
 std::string PlanToJson(const PlannedRun& run) {
@@ -195,6 +214,11 @@ std::string PlanToJson(const PlannedRun& run) {
   json["training_state_bytes"] = TrainingStateBytes(run);
   json["host_cache_bytes"] = run.host_cache_bytes;
   json["store_bytes"] = StoreBytes(run);
+  engine::CheckpointCost checkpoint = engine::CheckpointCostOf(run);
+  json["commits_every_step"] = run.commits_every_step;
+  json["checkpoint_bytes"] = checkpoint.bytes_behind;
+  json["checkpoint_drive_s"] = checkpoint.drive_s;
+  json["checkpoint_wait_s"] = checkpoint.wait_s;
   json["num_nodes"] = run.plan.nodes.size();
   json["prefetch_ops"] = run.plan.prefetch_ops;
   json["keeping_units"] = run.num_keeping_units;

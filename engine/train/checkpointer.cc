@@ -3,11 +3,19 @@
 #include <fmt/format.h>
 
 #include <algorithm>
+#include <chrono>
 #include <set>
 #include <utility>
 #include <vector>
 
+#include "aio/base/log.h"
+
 namespace strata::engine {
+namespace {
+
+constexpr double kLongWaitSeconds = 1;
+
+}  // namespace
 
 bool Checkpointer::IsCheckpoint(uint64_t step) const {
   if (step == 0) return false;
@@ -20,7 +28,7 @@ Checkpointer::~Checkpointer() {
 }
 
 Status Checkpointer::AfterStep(const RunRecord& record, Force force) {
-  STRATA_RETURN_IF_ERROR(Finish());
+  STRATA_RETURN_IF_ERROR(FinishTheOneBefore());
   if (committed_step_ == record.step) return OkStatus();
   bool is_checkpoint = IsCheckpoint(record.step);
   if (!is_checkpoint && !commits_every_step_ && force == Force::kNo) return OkStatus();
@@ -30,6 +38,19 @@ Status Checkpointer::AfterStep(const RunRecord& record, Force force) {
   // No step comes that it could be written behind, or nothing is to be written.
   bool is_now = commits_every_step_ || force == Force::kYes || record.step == total_steps_;
   return is_now ? Finish() : OkStatus();
+}
+
+// It had a whole step to be written beside: when that was too short, people may want to know.
+Status Checkpointer::FinishTheOneBefore() {
+  if (!pending_) return OkStatus();
+  uint64_t step = pending_record_.step;
+  auto begin = std::chrono::steady_clock::now();
+  STRATA_RETURN_IF_ERROR(Finish());
+  double seconds = std::chrono::duration<double>(std::chrono::steady_clock::now() - begin).count();
+  if (seconds > kLongWaitSeconds)
+    Log(Severity::kInfo, "train", "waited {:.1f} s for the checkpoint of step {} to be finished",
+        seconds, step);
+  return OkStatus();
 }
 
 Status Checkpointer::AfterFailure(Status failure) {

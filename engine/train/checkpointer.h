@@ -55,6 +55,7 @@ class Checkpointer {
   bool IsCheckpoint(uint64_t step) const;
   Status Begin(const RunRecord& record, bool pin);
   Status Finish();
+  Status FinishTheOneBefore();
   Status FinishCommit(const RunRecord& record);
   Result<std::vector<tiering::Generation>> ReleaseOld();
   Status ShowCheckpoint(const RunRecord& record, uint64_t generation);
