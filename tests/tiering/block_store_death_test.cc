@@ -142,6 +142,7 @@ TEST_P(StoreDeathTest, InAnyMomentLeavesAWholeGenerationAndAJobThatGoesOn) {
     EXPECT_EQ(CheckStore(), kSteps);
   }
   EXPECT_GT(num_moments, 20 * kSteps);  // or it proves little
+  RecordProperty("moments", static_cast<int>(num_moments));
 }
 
 TEST_P(StoreDeathTest, AgainAndAgainInTheSameStoreStillComesToItsEnd) {

@@ -91,6 +91,7 @@ class RunDeathTest : public testing::TestWithParam<Case> {
     undisturbed_ = Live(calm_.path(), kForever);
     ASSERT_TRUE(undisturbed_.ended_well);
     ASSERT_GT(undisturbed_.num_moments, 100u);  // or it proves little
+    RecordProperty("moments", static_cast<int>(undisturbed_.num_moments));
   }
 
   ScratchDirectory calm_;
