@@ -24,7 +24,7 @@ class ArenaMap::Finder {
     if (std::optional<Range> preferred = Preferred()) return preferred;
     const Window* best = nullptr;
     for (const Window& window : windows_) {
-      if (window.loss > least_loss_ * kNearlyEqual) continue;
+      if (IsTooDear(window.loss)) continue;
       if (best == nullptr || IsBetter(window, *best)) best = &window;
     }
     return best->range;
@@ -91,11 +91,15 @@ class ArenaMap::Finder {
 
   void Collect(const Range& range, size_t first, size_t last) {
     std::optional<double> loss = LossOf(first, last);
-    if (!loss) return;
+    // What is too dear already only gets dearer, and the least loss only smaller.
+    if (!loss || IsTooDear(*loss)) return;
     if (search_.toll) *loss += search_.toll(range);
+    if (IsTooDear(*loss)) return;
     windows_.push_back({range, first, last, *loss});
     least_loss_ = std::min(least_loss_, *loss);
   }
+
+  bool IsTooDear(double loss) const { return loss > least_loss_ * kNearlyEqual; }
 
   std::optional<double> LossOf(size_t first, size_t last) const {
     if (blocked_up_to_[last + 1] != blocked_up_to_[first]) return std::nullopt;
