@@ -2,9 +2,13 @@
 
 #include <algorithm>
 #include <array>
+#include <atomic>
 #include <cmath>
+#include <thread>
+#include <utility>
 #include <vector>
 
+#include "aio/base/start_thread.h"
 #include "aio/base/units.h"
 #include "prefetch/compile.h"
 #include "prefetch/simulate.h"
@@ -60,16 +64,29 @@ bool IsBetter(const Score& a, const Score& b) {
 // Compiles and simulates what it is told to; remembers scores, not plans, which are large.
 class Contest {
  public:
-  Contest(const Trace& trace, const Budgets& budgets, const Hardware& hardware)
-      : trace_(trace), budgets_(budgets), hardware_(hardware) {}
+  Contest(const Trace& trace, const Hardware& hardware) : trace_(trace), hardware_(hardware) {}
 
-  Status Try(uint32_t prefetch_ops, uint64_t kept_host_bytes) {
-    Entry entry{.options = {.budgets = budgets_,
-                            .prefetch_ops = prefetch_ops,
-                            .kept_host_bytes = kept_host_bytes}};
-    STRATA_ASSIGN_OR_RETURN(StepPlan plan, Compile(trace_, entry.options));
-    entry.score = ScoreOf(plan, hardware_);
-    entries_.push_back(entry);
+  // Side by side, as far as the machine has cores; what comes of it does not depend on that.
+  Status TryEach(const std::vector<CompileOptions>& options) {
+    std::vector<Entry> entries(options.size());
+    std::vector<Status> statuses(options.size());
+    std::atomic<size_t> next = 0;
+    auto work = [&] {
+      for (size_t i = next++; i < options.size(); i = next++)
+        statuses[i] = Try(options[i], &entries[i]);
+    };
+    {
+      std::vector<std::jthread> others;
+      const size_t cores = std::max(1u, std::thread::hardware_concurrency());
+      while (others.size() + 1 < std::min(cores, options.size())) {
+        Result<std::jthread> other = StartThread("a thread that plans", work);
+        if (!other.ok()) break;  // the others do its part
+        others.push_back(std::move(other).value());
+      }
+      work();
+    }
+    for (const Status& status : statuses) STRATA_RETURN_IF_ERROR(status);
+    entries_.insert(entries_.end(), entries.begin(), entries.end());
     return OkStatus();
   }
 
@@ -84,6 +101,13 @@ class Contest {
     Score score = {};
   };
 
+  Status Try(const CompileOptions& options, Entry* entry) const {
+    entry->options = options;
+    STRATA_ASSIGN_OR_RETURN(StepPlan plan, Compile(trace_, options));
+    entry->score = ScoreOf(plan, hardware_);
+    return OkStatus();
+  }
+
   const Entry& Best() const {
     auto by_time = [](const Entry& a, const Entry& b) { return a.score.step_s < b.score.step_s; };
     double fastest_s = std::ranges::min_element(entries_, by_time)->score.step_s;
@@ -96,26 +120,34 @@ class Contest {
   }
 
   const Trace& trace_;
-  const Budgets& budgets_;
   const Hardware& hardware_;
   std::vector<Entry> entries_;
 };
 
-// One knob after the other: they hardly depend on each other.
-Status TryAll(uint64_t host_bytes, Contest* contest) {
-  for (uint32_t depth : kDepths) STRATA_RETURN_IF_ERROR(contest->Try(depth, 0));
-  uint32_t best_depth = contest->best_options().prefetch_ops;
+// One knob after the other: they hardly depend on each other. The plan that asks for least comes
+// first, alone: if that does not fit, none does.
+Status TryAll(const Budgets& budgets, Contest* contest) {
+  auto with = [&](uint32_t prefetch_ops, uint64_t kept_host_bytes) {
+    return CompileOptions{
+        .budgets = budgets, .prefetch_ops = prefetch_ops, .kept_host_bytes = kept_host_bytes};
+  };
+  STRATA_RETURN_IF_ERROR(contest->TryEach({with(kDepths.front(), 0)}));
+  std::vector<CompileOptions> depths;
+  for (size_t i = 1; i < kDepths.size(); ++i) depths.push_back(with(kDepths[i], 0));
+  STRATA_RETURN_IF_ERROR(contest->TryEach(depths));
+  const uint32_t best_depth = contest->best_options().prefetch_ops;
   if (!contest->BestReadsNvme()) return OkStatus();  // everything has its place already
+  std::vector<CompileOptions> kept;
   for (uint64_t sixteenths : kKeptSixteenths)
-    STRATA_RETURN_IF_ERROR(contest->Try(best_depth, host_bytes / 16 * sixteenths));
-  return OkStatus();
+    kept.push_back(with(best_depth, budgets.host_bytes / 16 * sixteenths));
+  return contest->TryEach(kept);
 }
 
 }  // namespace
 
 Result<StepPlan> CompileBest(const Trace& trace, const Budgets& budgets, const Hardware& hardware) {
-  Contest contest(trace, budgets, hardware);
-  Status status = TryAll(budgets.host_bytes, &contest);
+  Contest contest(trace, hardware);
+  Status status = TryAll(budgets, &contest);
   if (!status.ok()) return NameSmallest(trace, budgets, status);
   return Compile(trace, contest.best_options());
 }
