@@ -38,7 +38,7 @@ enum class StoreBlock : uint32_t {};
 
 enum class Verify { kAlways, kSampled, kOff };  // checksums on read; sampled: one read in 16
 
-// Whether a block is part of a generation, or scratch that ends with the step.
+// Whether a block is part of a generation, or scratch that ends with the process.
 enum class Durability { kDurable, kScratch };
 
 struct BlockDescription {
@@ -180,7 +180,8 @@ class BlockStore {
   // The same in two halves: what is written from now on is not part of it. One at a time: until it
   // is finished or destroyed there is no other commit and no Release() (CHECKed).
   virtual Result<std::unique_ptr<PendingCommit>> BeginCommit(std::string metadata, bool pin) = 0;
-  // Forgets everything since the last commit, or since the pending one began.
+  // Forgets everything since the last commit, or since the pending one began, but what is in
+  // scratch blocks.
   virtual void Rollback() = 0;
   // Unpins; the extents are free once no valid generation needs them.
   virtual Status Release(uint64_t generation) = 0;

@@ -17,6 +17,7 @@ namespace strata::tools {
 namespace {
 
 using engine::PlannedRun;
+using engine::StepKind;
 using prefetch::Lane;
 using tiering::Tier;
 
@@ -138,6 +139,47 @@ std::string DescribeRecomputing(const PlannedRun& run) {
                      run.num_keeping_units, layers);
 }
 
+std::string DescribeWay(const PlannedRun& run) {
+  switch (run.program.kind) {
+    case StepKind::kInBackward:
+      return "in backward (nothing is clipped)";
+    case StepKind::kAfterNorm:
+      return "after the norm, all at the end of the step";
+    case StepKind::kSpeculative:
+      return fmt::format(
+          "speculative, in backward; deferred after a clip until {} steps were not clipped",
+          run.calm_steps);
+    default:
+      return "deferred: each unit's just before its next forward pass";
+  }
+}
+
+std::string DescribePending(const PlannedRun& run) {
+  if (!KeepsGradients(run.program.kind)) return "";
+  uint64_t bytes = run.layout.num_shard_elements() * SizeOf(run.layout.options.precision);
+  return fmt::format("        gradients are kept until the norm is known: {} on {}\n",
+                     FormatBytes(bytes), TierName(run.pending_home));
+}
+
+// What else there was to choose from.
+std::string DescribeAlternatives(const PlannedRun& run) {
+  std::string text;
+  for (const engine::ClipAlternative& way : run.clip_alternatives) {
+    std::string name(StepKindName(way.kind));
+    if (KeepsGradients(way.kind))
+      name += fmt::format(", gradients on {}", TierName(way.pending_home));
+    text += fmt::format("        {:36} {}\n", name,
+                        way.step_s ? Duration(*way.step_s) : "does not fit");
+  }
+  if (text.empty()) return text;
+  return "        first estimates of a step:\n" + text;
+}
+
+std::string DescribeUpdates(const PlannedRun& run) {
+  return fmt::format("updates {}\n", DescribeWay(run)) + DescribePending(run) +
+         DescribeAlternatives(run);
+}
+
 std::string DescribeTime(const PlannedRun& run) {
   const engine::TrainConfig& train = run.config.train;
   double tokens = static_cast<double>(train.train_batch_size * run.config.data.seq_len);
@@ -204,7 +246,8 @@ std::string DescribePlan(const PlannedRun& run) {
   std::string lanes =
       LaneTable(prefetch::UseOf(run.plan, run.predicted), run.predicted.step_s) + "\n";
   return DescribeModel(run) + DescribeStore(run) + DescribeCheckpoints(run) + DescribeTime(run) +
-         "\n" + DescribeMemory(run, {}) + "\n" + lanes + DescribeTraffic(run);
+         DescribeUpdates(run) + "\n" + DescribeMemory(run, {}) + "\n" + lanes +
+         DescribeTraffic(run);
 }
 
 std::string PlanToJson(const PlannedRun& run) {

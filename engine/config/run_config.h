@@ -26,6 +26,8 @@ namespace strata::engine {
 enum class Precision : uint8_t { kBf16, kFp32 };
 enum class MicroBatchSchedule : uint8_t { kVertical, kHorizontal };
 enum class Recompute : uint8_t { kAuto, kAll, kNone };
+// With gradient_clipping: when updates happen that need the global norm (docs/step-plan.md).
+enum class ClipMode : uint8_t { kAuto, kSpeculative, kDeferred, kNormFirst };
 enum class OptimizerType : uint8_t { kAdamW, kAdam };
 enum class OffloadDevice : uint8_t { kNone, kCpu, kNvme };
 enum class TokenizerType : uint8_t { kBytes };
@@ -63,6 +65,10 @@ struct TrainConfig {
   MicroBatchSchedule schedule = MicroBatchSchedule::kVertical;
   Recompute recompute = Recompute::kAuto;  // what backward computes again, instead of keeping it
   double gradient_clipping = 1;            // of the global norm; 0: off
+  ClipMode clip_mode = ClipMode::kAuto;
+  // Steps in a row without a clip until updates are speculative again; none ("auto"): by their
+  // cost.
+  std::optional<uint64_t> clip_calm_steps;
   Precision precision = Precision::kBf16;
   uint64_t seed = 0;
   uint64_t threads = 0;  // 0: as many as there are cores
@@ -97,8 +103,8 @@ struct OffloadConfig {
 // [zero_optimization]
 struct ZeroConfig {
   uint64_t stage = 0;
-  OffloadConfig offload_optimizer;       // needs stage >= 1
-  OffloadConfig offload_param;           // needs stage 3
+  OffloadConfig offload_optimizer;  // needs stage >= 1
+  OffloadConfig offload_param;      // needs stage 3
   // [zero_optimization.offload_optimizer] host_cache, with device nvme: host memory for state that
   // then goes to nvme at checkpoints only. None ("auto"): the planner chooses.
   std::optional<uint64_t> host_cache_bytes = 0;

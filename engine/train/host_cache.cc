@@ -5,14 +5,11 @@
 #include <vector>
 
 #include "aio/base/units.h"
-#include "prefetch/compile.h"
-#include "prefetch/simulate.h"
 #include "tiering/arena.h"
 
 namespace strata::engine {
 namespace {
 
-using prefetch::StepPlan;
 using tiering::Tier;
 
 // Of the host budget. What streams needs room, too.
@@ -41,7 +38,7 @@ uint64_t Choose(const std::vector<Candidate>& candidates) {
 
 }  // namespace
 
-uint64_t PlaceHostCache(uint64_t bytes, StateLayout& layout, StepProgram& program) {
+uint64_t PlaceHostCache(uint64_t bytes, StateLayout& layout) {
   std::vector<uint64_t> unit_bytes(layout.units.size());
   for (const StateBlock& block : layout.blocks) {
     if (ConfiguredHome(block, layout.options) == Tier::kNvme)
@@ -53,33 +50,28 @@ uint64_t PlaceHostCache(uint64_t bytes, StateLayout& layout, StepProgram& progra
     is_cached[unit] = unit_bytes[unit] > 0 && placed_bytes + unit_bytes[unit] <= bytes;
     if (is_cached[unit]) placed_bytes += unit_bytes[unit];
   }
-  for (size_t i = 0; i < layout.blocks.size(); ++i) {
-    StateBlock& block = layout.blocks[i];
+  for (StateBlock& block : layout.blocks) {
     block.home = ConfiguredHome(block, layout.options);
     if (block.home == Tier::kNvme && is_cached[block.unit]) block.home = Tier::kHost;
-    program.trace.blocks[i].home = block.home;
   }
   return placed_bytes;
 }
 
-Result<StepPlan> CompileWithBestHostCache(const HostCacheTrial& trial, StateLayout& layout,
-                                          StepProgram& program, uint64_t& placed_bytes) {
-  PlaceHostCache(0, layout, program);
-  STRATA_ASSIGN_OR_RETURN(StepPlan without, trial.compile());
-  std::vector<Candidate> candidates = {
-      {.bytes = 0, .step_s = prefetch::Simulate(without, *trial.hardware).step_s}};
+uint64_t PlaceBestHostCache(uint64_t host_bytes,
+                            const std::function<std::optional<double>()>& step_seconds,
+                            StateLayout& layout) {
+  PlaceHostCache(0, layout);
+  std::optional<double> without = step_seconds();
+  if (!without) return 0;
+  std::vector<Candidate> candidates = {{.bytes = 0, .step_s = *without}};
   for (uint64_t sixteenths : kCacheSixteenths) {
-    uint64_t bytes = PlaceHostCache(trial.budgets.host_bytes / 16 * sixteenths, layout, program);
+    uint64_t bytes = PlaceHostCache(host_bytes / 16 * sixteenths, layout);
     if (bytes == candidates.back().bytes) continue;
-    Result<StepPlan> plan = prefetch::Compile(
-        program.trace, {.budgets = trial.budgets, .prefetch_ops = without.prefetch_ops});
-    if (!plan.ok()) break;  // no room is left for what streams
-    candidates.push_back(
-        {.bytes = bytes, .step_s = prefetch::Simulate(*plan, *trial.hardware).step_s});
+    std::optional<double> with = step_seconds();
+    if (!with) break;  // no room is left for what streams
+    candidates.push_back({.bytes = bytes, .step_s = *with});
   }
-  placed_bytes = PlaceHostCache(Choose(candidates), layout, program);
-  if (placed_bytes == 0) return without;
-  return trial.compile();
+  return PlaceHostCache(Choose(candidates), layout);
 }
 
 }  // namespace strata::engine

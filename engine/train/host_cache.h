@@ -5,35 +5,25 @@
 
 #include <cstdint>
 #include <functional>
+#include <optional>
 
-#include "aio/base/status.h"
 #include "engine/zero/state_layout.h"
-#include "engine/zero/step_program.h"
-#include "prefetch/hardware.h"
-#include "prefetch/step_plan.h"
 
 namespace strata::engine {
 
 // Gives the state of whole units its home in host memory, those that the forward pass needs first
 // first, as long as they fit in `bytes`; all others go back to the homes that the layout's options
-// say. Sets the homes in `layout` and in `program`. Returns the bytes that have their place now.
+// say. Sets the homes in `layout`. Returns the bytes that have their place now.
 //
 // Those units are updated last in backward, when less and less is left to hide their reads and
 // writes behind.
-uint64_t PlaceHostCache(uint64_t bytes, StateLayout& layout, StepProgram& program);
+uint64_t PlaceHostCache(uint64_t bytes, StateLayout& layout);
 
-struct HostCacheTrial {
-  const prefetch::Hardware* hardware = nullptr;
-  prefetch::Budgets budgets;
-  // Compiles `program` as it is, as well as can be.
-  std::function<Result<prefetch::StepPlan>()> compile;
-};
-
-// Finds the smallest host cache that makes the simulated step about as short as any does, places
-// it, and compiles. None when none helps: it would cost the durability of single steps for nothing.
-// Fails as `compile` does without a cache. `placed_bytes` as PlaceHostCache() returns it.
-Result<prefetch::StepPlan> CompileWithBestHostCache(const HostCacheTrial& trial,
-                                                    StateLayout& layout, StepProgram& program,
-                                                    uint64_t& placed_bytes);
+// Finds the smallest host cache within a host budget that makes the simulated step about as short
+// as any does, places it, and returns its bytes. None when none helps: it would cost the durability
+// of single steps for nothing. `step_seconds`: of the layout as it is; none when that does not fit.
+uint64_t PlaceBestHostCache(uint64_t host_bytes,
+                            const std::function<std::optional<double>()>& step_seconds,
+                            StateLayout& layout);
 
 }  // namespace strata::engine

@@ -74,7 +74,7 @@ class OpMeter {
         host_(host),
         runner_(runner),
         stream_(device.CreateStream("measure")) {
-    runner_.BeginStep(0, 0);
+    runner_.BeginStep({.program = &run.program});
   }
 
   // Units of TraceOp::work per second.
@@ -144,8 +144,8 @@ Status MeasureOps(const PlannedRun& run, tiering::Device& device, const tiering:
                   Hardware& hardware) {
   const std::unique_ptr<Communicator> communicator = MakeSelfCommunicator();
   STRATA_ASSIGN_OR_RETURN(StepRunner runner,
-                          StepRunner::Create({&run.layout, &run.program, run.model.get(),
-                                              run.kernels.get(), nullptr, communicator.get()},
+                          StepRunner::Create({&run.layout, run.model.get(), run.kernels.get(),
+                                              nullptr, communicator.get()},
                                              MeterOptions(run)));
   OpMeter meter(run, device, host, runner);
   const std::vector<prefetch::TraceOp>& ops = run.program.trace.ops;

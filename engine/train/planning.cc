@@ -3,6 +3,7 @@
 #include <fmt/format.h>
 
 #include <algorithm>
+#include <map>
 #include <thread>
 #include <utility>
 
@@ -10,9 +11,8 @@
 #include "engine/kernels/cpu_kernels.h"
 #include "engine/train/host_cache.h"
 #include "engine/train/recompute.h"
+#include "engine/train/step_kinds.h"
 #include "prefetch/compile.h"
-#include "prefetch/simulate.h"
-#include "prefetch/verify.h"
 #include "tiering/arena.h"
 
 namespace strata::engine {
@@ -67,7 +67,7 @@ uint64_t StagingBytes(const StateLayout& layout) {
 // Adds what the user can do to an error that says that the plan does not fit.
 Status WithSmallestBudgets(const Status& failure, const PlannedRun& run, const Budgets& budgets) {
   if (failure.code() != Code::kResourceExhausted) return failure;
-  Result<Budgets> smallest = prefetch::SmallestBudgets(run.program.trace, budgets);
+  Result<Budgets> smallest = SmallestRunBudgets(run, budgets);
   if (!smallest.ok()) return failure;
   std::string advice = fmt::format(
       "{}\n  the smallest budgets that fit: [memory] device = \"{}MiB\", host = \"{}MiB\"",
@@ -84,26 +84,6 @@ Status WithSmallestBudgets(const Status& failure, const PlannedRun& run, const B
   return Status(failure.code(), std::move(advice));
 }
 
-Result<StepPlan> CompileWithin(const PlannedRun& run, const Budgets& budgets) {
-  if (run.config.zero.prefetch_ops.has_value()) {
-    return prefetch::Compile(
-        run.program.trace,
-        {.budgets = budgets, .prefetch_ops = static_cast<uint32_t>(*run.config.zero.prefetch_ops)});
-  }
-  return prefetch::CompileBest(run.program.trace, budgets, run.hardware);
-}
-
-Result<StepPlan> CompileWithHostCache(PlannedRun& run, const Budgets& budgets) {
-  if (std::optional<uint64_t> bytes = run.config.zero.host_cache_bytes) {
-    run.host_cache_bytes = PlaceHostCache(*bytes, run.layout, run.program);
-    return CompileWithin(run, budgets);
-  }
-  return CompileWithBestHostCache({.hardware = &run.hardware,
-                                   .budgets = budgets,
-                                   .compile = [&] { return CompileWithin(run, budgets); }},
-                                  run.layout, run.program, run.host_cache_bytes);
-}
-
 // Ops on the device that do to bytes and not to matrices go by the device's memory.
 void RateByteOps(const StepProgram& program, prefetch::Hardware& hardware) {
   for (size_t op = 0; op < program.trace.ops.size(); ++op) {
@@ -115,61 +95,64 @@ void RateByteOps(const StepProgram& program, prefetch::Hardware& hardware) {
   }
 }
 
-StepProgram MakeProgram(const PlannedRun& run, uint32_t num_keeping_units) {
-  const TrainConfig& train = run.config.train;
-  return MakeStepProgram(
-      run.layout, *run.model,
-      {.num_micro_batches = static_cast<uint32_t>(train.gradient_accumulation_steps),
-       .schedule = train.schedule == MicroBatchSchedule::kVertical ? Schedule::kVertical
-                                                                   : Schedule::kHorizontal,
-       .num_keeping_units = num_keeping_units,
-       .clips = train.gradient_clipping > 0,
-       .optimizer_on_device = run.layout.options.optimizer_home == Tier::kDevice});
-}
-
-// [train] recompute = "auto", for a run that is planned with everything recomputed.
-void KeepWhatPays(const Budgets& budgets, PlannedRun& run) {
-  uint32_t count = UnitsWorthKeeping(
-      {.layout = &run.layout,
-       .model = run.model.get(),
-       .num_micro_batches = static_cast<uint32_t>(run.config.train.gradient_accumulation_steps),
-       .budgets = budgets,
-       .hardware = &run.hardware,
-       .recomputing = &run.plan,
-       .make_program = [&](uint32_t units) { return MakeProgram(run, units); }});
-  if (count == 0) return;
-  StepProgram recomputing = std::exchange(run.program, MakeProgram(run, count));
-  Result<StepPlan> plan = CompileWithin(run, budgets);
-  if (plan.ok()) {
-    run.plan = std::move(plan).value();
-    run.num_keeping_units = count;
-  } else {
-    run.program = std::move(recomputing);
+// The store's numbers of blocks that several plans know by the same names.
+class StoreNumbers {
+ public:
+  explicit StoreNumbers(PlannedRun& run) : run_(run) {
+    for (const StateBlock& block : run.layout.blocks) {
+      // Where a checkpoint is written behind the next step, that rewrites what is at home on nvme.
+      bool is_rewritten = block.home == Tier::kNvme && !run.commits_every_step;
+      Add({.name = block.name,
+           .size_bytes = block.size_bytes(),
+           .more_versions = is_rewritten ? 1u : 0u});
+    }
   }
-}
+
+  std::vector<tiering::StoreBlock> Number(const StepPlan& plan) {
+    AddScratchOf(plan);
+    std::vector<tiering::StoreBlock> numbers(plan.trace.blocks.size());
+    for (size_t i = 0; i < numbers.size(); ++i) {
+      auto found = by_name_.find(plan.trace.blocks[i].name);
+      if (found != by_name_.end()) numbers[i] = found->second;
+    }
+    return numbers;
+  }
+
+ private:
+  // Kept gradients at home on nvme, and what ends with the step but goes there in between.
+  void AddScratchOf(const StepPlan& plan) {
+    std::vector<prefetch::BlockId> scratch = prefetch::SpilledBlocks(plan);
+    for (size_t i = run_.layout.blocks.size(); i < plan.trace.blocks.size(); ++i) {
+      const prefetch::TraceBlock& block = plan.trace.blocks[i];
+      if (block.lifetime == prefetch::Lifetime::kPersistent && block.home == Tier::kNvme)
+        scratch.push_back(prefetch::BlockId(i));
+    }
+    for (prefetch::BlockId id : scratch) {
+      const prefetch::TraceBlock& block = plan.trace.blocks[Index(id)];
+      Add({.name = block.name,
+           .size_bytes = block.size_bytes,
+           .durability = tiering::Durability::kScratch});
+    }
+  }
+
+  void Add(tiering::BlockDescription block) {
+    auto [it, is_new] =
+        by_name_.try_emplace(block.name, tiering::StoreBlock(run_.store_blocks.size()));
+    if (is_new) run_.store_blocks.push_back(std::move(block));
+  }
+
+  PlannedRun& run_;
+  std::map<std::string, tiering::StoreBlock> by_name_;
+};
 
 void PlanStore(PlannedRun& run) {
   run.store_directories = StoreDirectoriesOf(run.config);
   run.commits_every_step =
       std::all_of(run.layout.blocks.begin(), run.layout.blocks.end(),
                   [](const StateBlock& block) { return block.home == Tier::kNvme; });
-
-  run.store_block_of.resize(run.program.trace.blocks.size());
-  for (const StateBlock& block : run.layout.blocks) {
-    run.store_block_of[run.store_blocks.size()] = tiering::StoreBlock(run.store_blocks.size());
-    // Where a checkpoint is written behind the next step, that rewrites what is at home on nvme.
-    bool is_rewritten = block.home == Tier::kNvme && !run.commits_every_step;
-    run.store_blocks.push_back({.name = block.name,
-                                .size_bytes = block.size_bytes(),
-                                .more_versions = is_rewritten ? 1u : 0u});
-  }
-  for (prefetch::BlockId spilled : prefetch::SpilledBlocks(run.plan)) {
-    const prefetch::TraceBlock& block = run.program.trace.blocks[Index(spilled)];
-    run.store_block_of[Index(spilled)] = tiering::StoreBlock(run.store_blocks.size());
-    run.store_blocks.push_back({.name = block.name,
-                                .size_bytes = block.size_bytes,
-                                .durability = tiering::Durability::kScratch});
-  }
+  StoreNumbers numbers(run);
+  run.store_block_of = numbers.Number(run.plan);
+  for (PlannedStep& step : run.further_steps) step.store_block_of = numbers.Number(step.plan);
   // The kept checkpoints, the newest committed state (one of them, or a later one), and the state
   // being written.
   run.num_generations = static_cast<uint32_t>(run.config.checkpoint.keep_last + 2);
@@ -252,7 +235,11 @@ Result<PlannedRun> PrepareRun(const RunConfig& config) {
                    .seq_len = config.data.seq_len};
   run.model = std::make_unique<LlamaModel>(config.model.llama, precision, batch, run.kernels.get());
   if (config.train.recompute == Recompute::kNone) run.num_keeping_units = NumLayerUnits(run.layout);
-  run.program = MakeProgram(run, run.num_keeping_units);
+  if (config.zero.host_cache_bytes)
+    run.host_cache_bytes = PlaceHostCache(*config.zero.host_cache_bytes, run.layout);
+  STRATA_ASSIGN_OR_RETURN(std::vector<StepWay> ways, AllowedWays(run));
+  run.pending_home = ways.back().pending_home;
+  run.program = MakeProgramOf(run, ways.back().kind, run.pending_home);
   run.staging_bytes = StagingBytes(run.layout);
   return run;
 }
@@ -264,15 +251,38 @@ Status CompileRun(const prefetch::Hardware& hardware, PlannedRun& run) {
   const MemoryConfig& memory = run.config.memory;
   Budgets budgets{.device_bytes = memory.device_bytes,
                   .host_bytes = memory.host_bytes - std::min(memory.host_bytes, run.staging_bytes)};
-  Result<StepPlan> plan = CompileWithHostCache(run, budgets);
-  if (!plan.ok()) return WithSmallestBudgets(plan.status(), run, budgets);
-  run.plan = std::move(plan).value();
-  if (run.config.train.recompute == Recompute::kAuto) KeepWhatPays(budgets, run);
-  STRATA_RETURN_IF_ERROR(prefetch::Verify(run.plan).With("the step plan is wrong; please report"));
-  run.predicted = prefetch::Simulate(run.plan, run.hardware);
-  run.bound = prefetch::BoundOf(run.plan, run.hardware);
+  Status compiled = CompileSteps(budgets, run);
+  if (!compiled.ok()) return WithSmallestBudgets(compiled, run, budgets);
   PlanStore(run);
   return OkStatus();
+}
+
+StepView StepOf(const PlannedRun& run, StepKind kind) {
+  if (run.program.kind == kind)
+    return {run.program, run.plan, run.predicted, run.bound, run.store_block_of};
+  auto found = std::ranges::find_if(
+      run.further_steps, [&](const PlannedStep& step) { return step.program.kind == kind; });
+  STRATA_CHECK(found != run.further_steps.end());
+  return {found->program, found->plan, found->predicted, found->bound, found->store_block_of};
+}
+
+// The device first: what it needs at least decides what the host must hold.
+Result<Budgets> SmallestRunBudgets(const PlannedRun& prepared, const Budgets& preferred) {
+  std::vector<StepProgram> programs;
+  for (StepKind kind : KindsWith(prepared.program.kind))
+    programs.push_back(MakeProgramOf(prepared, kind, prepared.pending_home));
+  Budgets least{.device_bytes = preferred.device_bytes};
+  for (int round = 0; round < 2; ++round) {
+    Budgets most;
+    for (const StepProgram& program : programs) {
+      STRATA_ASSIGN_OR_RETURN(Budgets one, prefetch::SmallestBudgets(program.trace, least));
+      most.device_bytes = std::max(most.device_bytes, one.device_bytes);
+      most.host_bytes = std::max(most.host_bytes, one.host_bytes);
+    }
+    if (round == 1) return most;
+    least.device_bytes = std::max(least.device_bytes, most.device_bytes);
+  }
+  return least;
 }
 
 Result<PlannedRun> PlanRun(const RunConfig& config, const prefetch::Hardware& hardware) {

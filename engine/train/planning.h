@@ -3,6 +3,7 @@
 
 #include <cstdint>
 #include <memory>
+#include <optional>
 #include <string>
 #include <vector>
 
@@ -23,12 +24,29 @@ namespace strata::engine {
 // Where the rates came from that a plan was simulated with.
 enum class RatesSource : uint8_t { kDefaults, kConfig, kMeasured };
 
+// One kind of step, compiled.
+struct PlannedStep {
+  StepProgram program;
+  prefetch::StepPlan plan = {};
+  prefetch::Timeline predicted = {};
+  prefetch::Bound bound = {};
+  std::vector<tiering::StoreBlock> store_block_of = {};  // by trace block, for the executor
+};
+
+// A way to clip that was looked at, and how long its main step took in a first simulation.
+struct ClipAlternative {
+  StepKind kind = StepKind::kAfterNorm;
+  tiering::Tier pending_home = tiering::Tier::kHost;
+  std::optional<double> step_s = {};  // none: it does not fit
+};
+
 struct PlannedRun {
   RunConfig config;
   uint32_t threads = 1;  // resolved
   StateLayout layout;
   std::unique_ptr<Kernels> kernels;
   std::unique_ptr<LlamaModel> model;
+  // The step that the run takes mostly, and below its plan; its kind says how the run updates.
   StepProgram program;
   uint32_t num_keeping_units = 0;  // resolved from [train] recompute
   prefetch::Hardware hardware;
@@ -36,6 +54,13 @@ struct PlannedRun {
   prefetch::StepPlan plan;
   prefetch::Timeline predicted;
   prefetch::Bound bound;
+  // The other kinds of step that it takes: with clipping, docs/step-plan.md.
+  std::vector<PlannedStep> further_steps;
+  // Of gradients that are kept from step to step, where the step's kind does so.
+  tiering::Tier pending_home = tiering::Tier::kHost;
+  std::vector<ClipAlternative> clip_alternatives;  // with clip_mode = "auto"
+  // Speculative runs: after so many steps without a clip, deferred ones give way to speculation.
+  uint32_t calm_steps = 0;
   // Host memory beside the plan's: where blocks at home on the device pass through at checkpoints.
   uint64_t staging_bytes = 0;
 
@@ -51,6 +76,16 @@ struct PlannedRun {
   // All state is at home on nvme, so that every step can commit.
   bool commits_every_step = false;
 };
+
+// One of a run's kinds of step, the main one or a further one (CHECKed).
+struct StepView {
+  const StepProgram& program;
+  const prefetch::StepPlan& plan;
+  const prefetch::Timeline& predicted;
+  const prefetch::Bound& bound;
+  const std::vector<tiering::StoreBlock>& store_block_of;
+};
+StepView StepOf(const PlannedRun& run, StepKind kind);
 
 // Where a run's blocks are: its nvme paths (also when all state is at home in memory: then only
 // checkpoints go there), or RUN_DIR/store when there are none.
@@ -76,5 +111,10 @@ Result<PlannedRun> PlanRun(const RunConfig& config, const prefetch::Hardware& ha
 Result<PlannedRun> PrepareRun(const RunConfig& config);
 // The second half.
 Status CompileRun(const prefetch::Hardware& hardware, PlannedRun& run);
+
+// Close to the smallest budgets of a prepared run in its most frugal way to clip that the
+// configuration allows, all kinds of its steps considered (prefetch::SmallestBudgets).
+Result<prefetch::Budgets> SmallestRunBudgets(const PlannedRun& prepared,
+                                             const prefetch::Budgets& preferred);
 
 }  // namespace strata::engine

@@ -24,8 +24,8 @@
 #include "engine/train/run_record.h"
 #include "engine/train/run_state.h"
 #include "engine/train/state_access.h"
+#include "engine/train/step_driver.h"
 #include "engine/train/step_runner.h"
-#include "prefetch/executor.h"
 #include "tiering/topology.h"
 
 namespace strata::engine {
@@ -42,16 +42,6 @@ double Median(std::vector<double> values) {
   auto middle = values.begin() + static_cast<ptrdiff_t>(values.size() / 2);
   std::nth_element(values.begin(), middle, values.end());
   return *middle;
-}
-
-// Long beside anything a healthy step does: 20 times its longest node on this machine's rates.
-std::chrono::milliseconds StallDeadline(const prefetch::Timeline& predicted) {
-  double longest_s = 0;
-  for (const prefetch::Span& span : predicted.spans) {
-    longest_s = std::max(longest_s, span.end_s - span.start_s);
-  }
-  auto generous = std::chrono::milliseconds(static_cast<int64_t>(longest_s * 20 * 1000));
-  return std::max<std::chrono::milliseconds>(std::chrono::minutes(5), generous);
 }
 
 StepRunnerOptions RunnerOptions(const PlannedRun& run) {
@@ -82,7 +72,7 @@ class Session final : public TrainingSession {
     STRATA_RETURN_IF_ERROR(OpenRun(options.start));
     STRATA_RETURN_IF_ERROR(OpenOrCreateState(options.start));
     STRATA_RETURN_IF_ERROR(PlaceOptimizerThreads());
-    return MakeExecutor();
+    return MakeDriver();
   }
 
   Result<SessionSummary> Run(const std::atomic<bool>& stop) override;
@@ -97,13 +87,19 @@ class Session final : public TrainingSession {
   Status OpenRun(SessionOptions::Start start);
   Status OpenOrCreateState(SessionOptions::Start start);
   Status PlaceOptimizerThreads();
-  Status MakeExecutor();
+  Status MakeDriver();
 
+  Status PrepareStep();
   Result<StepReport> RunStep();
-  StepReport MakeReport(const prefetch::Timeline& timeline);
+  StepReport MakeReport(const DrivenStep& step);
+  Status CommitStep(Checkpointer::Force force);
+  Status FinishRun();
   Status WriteTrace();
   Result<SessionSummary> Summarise(bool stopped);
-  RunRecord Record() const { return MakeRunRecord(config_, dataset_->fingerprint(), step_); }
+  // Of the state, which may be one step behind what was computed.
+  RunRecord Record() const {
+    return MakeRunRecord(config_, dataset_->fingerprint(), driver_->steps_applied());
+  }
 
   RunConfig config_;
   SessionObserver& observer_;
@@ -122,13 +118,14 @@ class Session final : public TrainingSession {
   NumaThreads numa_;  // of the optimizer's lane
   std::optional<StepRunner> runner_;
   std::unique_ptr<Checkpointer> checkpointer_;
-  std::unique_ptr<prefetch::Executor> executor_;
-  uint64_t step_ = 0;               // steps done
+  std::optional<StepDriver> driver_;
   double commit_s_ = 0;             // of the last commit
+  double change_s_ = 0;             // before this step: flushing, changing plans
   tiering::StoreCounters counted_;  // when the last step was reported
   std::vector<double> step_seconds_;
   double seconds_ = 0;
-  std::vector<prefetch::Timeline> traced_;
+  std::vector<prefetch::Timeline> traced_;  // of steps of one kind
+  StepKind traced_kind_ = StepKind::kAfterNorm;
 };
 
 // Before anything that takes time.
@@ -229,13 +226,12 @@ Status Session::OpenOrCreateState(SessionOptions::Start start) {
   }
   weights_.reset();
   state_ = std::move(*opened);
-  step_ = state_.step;
   STRATA_RETURN_IF_ERROR(directory_->WriteConfig(ToToml(config_)));
   STRATA_RETURN_IF_ERROR(directory_->WritePlan(PlanJson(run_.plan)));
-  STRATA_RETURN_IF_ERROR(directory_->TruncateMetrics(step_));
-  observer_.OnStarted(step_, is_resumed                      ? "committed state"
-                             : config_.model.weights.empty() ? "random weights"
-                                                             : config_.model.weights);
+  STRATA_RETURN_IF_ERROR(directory_->TruncateMetrics(state_.step));
+  observer_.OnStarted(state_.step, is_resumed                      ? "committed state"
+                                   : config_.model.weights.empty() ? "random weights"
+                                                                   : config_.model.weights);
   return OkStatus();
 }
 
@@ -250,105 +246,133 @@ Status Session::PlaceOptimizerThreads() {
   return OkStatus();
 }
 
-Status Session::MakeExecutor() {
-  checkpointer_ = std::make_unique<Checkpointer>(config_, run_.commits_every_step, step_,
+Status Session::MakeDriver() {
+  checkpointer_ = std::make_unique<Checkpointer>(config_, run_.commits_every_step, state_.step,
                                                  *directory_, *state_.store, *state_.behind);
   STRATA_RETURN_IF_ERROR(checkpointer_->Reconcile());
   // From here on the plan's cached copies own the arena; checkpoints use the reserve above it.
   state_.access->SetStaging(host_->bytes().last(run_.staging_bytes));
   STRATA_ASSIGN_OR_RETURN(
       runner_,
-      StepRunner::Create({&run_.layout, &run_.program, run_.model.get(), run_.kernels.get(),
-                          dataset_.get(), communicator_.get(), state_.behind.get(), &numa_},
+      StepRunner::Create({&run_.layout, run_.model.get(), run_.kernels.get(), dataset_.get(),
+                          communicator_.get(), state_.behind.get(), &numa_},
                          RunnerOptions(run_)));
-  prefetch::ExecutorParts parts{
-      .device = device_.get(),
-      .host = &*host_,
-      .store = state_.store.get(),
-      .store_blocks = run_.store_block_of,
-      .run = [runner = &*runner_](auto op, const auto& operands, const auto& stream) {
-        return runner->Run(op, operands, stream);
-      }};
-  executor_ = std::make_unique<prefetch::Executor>(
-      run_.plan, std::move(parts),
-      prefetch::ExecutorOptions{.stall_deadline = StallDeadline(run_.predicted)});
-  STRATA_RETURN_IF_ERROR(executor_->Prime());
+  driver_.emplace(StepDriverParts{&run_, &*runner_, device_.get(), &*host_, state_.store.get()},
+                  state_.step);
+  STRATA_RETURN_IF_ERROR(driver_->Prepare());
   counted_ = state_.store->counters();
   return OkStatus();
 }
 
-StepReport Session::MakeReport(const prefetch::Timeline& timeline) {
+StepReport Session::MakeReport(const DrivenStep& step) {
   tiering::StoreCounters before = std::exchange(counted_, state_.store->counters());
-  const StepResult& result = runner_->result();
+  StepView planned = StepOf(run_, step.kind);
   StepReport report;
-  report.step = step_;
+  report.step = driver_->steps_done();
   report.total_steps = config_.train.steps;
-  report.loss = result.loss;
-  report.learning_rate = LearningRate(config_.scheduler, config_.optimizer.lr, step_ - 1);
-  report.gradient_norm = result.gradient_norm;
-  report.clipped = result.clipped;
+  report.loss = step.result.loss;
+  report.learning_rate = LearningRate(config_.scheduler, config_.optimizer.lr, report.step - 1);
+  report.gradient_norm = step.result.gradient_norm;
+  report.clipped = step.result.clipped;
+  report.kind = step.kind;
+  report.rolled_back = step.rolled_back;
   report.tokens = config_.train.train_batch_size * config_.data.seq_len;
-  report.step_s = timeline.step_s;
+  report.step_s = step.timeline.step_s;
   report.commit_s = commit_s_;
   report.checkpoint_wait_s = state_.behind->TakeWaitedSeconds();
   report.checkpoint_bytes_written = counted_.pending_bytes_written - before.pending_bytes_written;
-  report.predicted_step_s = run_.predicted.step_s;
-  report.bound_s = run_.bound.seconds;
-  report.lanes = UseOf(run_.plan, timeline);
+  report.change_s = change_s_;
+  report.predicted_step_s = planned.predicted.step_s;
+  report.bound_s = planned.bound.seconds;
+  report.lanes = UseOf(planned.plan, step.timeline);
   report.nvme_bytes_read = counted_.bytes_read - before.bytes_read;
   report.nvme_bytes_written = counted_.bytes_written - before.bytes_written;
   return report;
 }
 
+// What a step must find done: it may need the gradients of the one before applied, and a commit
+// that it can go back to.
+Status Session::PrepareStep() {
+  auto begin = tiering::Clock::now();
+  if (driver_->NeedsFlush()) {
+    STRATA_RETURN_IF_ERROR(driver_->Flush());
+    STRATA_RETURN_IF_ERROR(CommitStep(Checkpointer::Force::kNo));
+  }
+  STRATA_RETURN_IF_ERROR(driver_->Prepare());
+  change_s_ = std::chrono::duration<double>(tiering::Clock::now() - begin).count();
+  return OkStatus();
+}
+
 Result<StepReport> Session::RunStep() {
-  runner_->BeginStep(step_, LearningRate(config_.scheduler, config_.optimizer.lr, step_));
-  STRATA_ASSIGN_OR_RETURN(prefetch::Timeline timeline, executor_->RunStep());
-  ++step_;
-  StepReport report = MakeReport(timeline);
-  if (traced_.size() < config_.train.trace_steps) traced_.push_back(std::move(timeline));
+  STRATA_RETURN_IF_ERROR(PrepareStep());
+  STRATA_ASSIGN_OR_RETURN(DrivenStep step, driver_->Step());
+  if (!step.result.not_finite.ok()) {
+    // The steps before it are not lost.
+    STRATA_RETURN_IF_ERROR(CommitStep(Checkpointer::Force::kNo));
+    return step.result.not_finite;
+  }
+  StepReport report = MakeReport(step);
+  if (traced_.empty()) traced_kind_ = step.kind;
+  if (traced_.size() < config_.train.trace_steps && traced_kind_ == step.kind)
+    traced_.push_back(std::move(step.timeline));
   return report;
 }
 
+Status Session::CommitStep(Checkpointer::Force force) {
+  return checkpointer_->AfterStep(Record(), force);
+}
+
 Result<SessionSummary> Session::Run(const std::atomic<bool>& stop) {
-  STRATA_CHECK(executor_ != nullptr);  // once
-  while (step_ < config_.train.steps && !stop.load()) {
+  while (driver_->steps_done() < config_.train.steps && !stop.load()) {
     Result<StepReport> report = RunStep();
     if (!report.ok()) {
-      return checkpointer_->AfterFailure(report.status().With(fmt::format("step {}", step_ + 1)));
+      return checkpointer_->AfterFailure(
+          report.status().With(fmt::format("step {}", driver_->steps_done() + 1)));
     }
     step_seconds_.push_back(report->step_s);
     seconds_ += report->seconds();
     // Before the commit: a kill in between leaves a line too many, which a resume takes away.
     STRATA_RETURN_IF_ERROR(directory_->AppendMetrics(ToJson(*report)));
     auto begin = tiering::Clock::now();
-    STRATA_RETURN_IF_ERROR(checkpointer_->AfterStep(Record(), Checkpointer::Force::kNo));
+    STRATA_RETURN_IF_ERROR(CommitStep(Checkpointer::Force::kNo));
     commit_s_ = std::chrono::duration<double>(tiering::Clock::now() - begin).count();
     observer_.OnStep(*report);
   }
-  if (step_ < config_.train.steps) {
-    STRATA_RETURN_IF_ERROR(checkpointer_->AfterStep(Record(), Checkpointer::Force::kYes));
-  }
-  if (!traced_.empty()) STRATA_RETURN_IF_ERROR(WriteTrace());
-  return Summarise(step_ < config_.train.steps);
+  STRATA_RETURN_IF_ERROR(FinishRun());
+  return Summarise(driver_->steps_done() < config_.train.steps);
+}
+
+// Nothing of what was computed may be missing from the state that a run leaves.
+Status Session::FinishRun() {
+  auto begin = tiering::Clock::now();
+  Status flushed = driver_->Flush();
+  if (!flushed.ok()) return checkpointer_->AfterFailure(flushed);
+  bool is_complete = driver_->steps_done() == config_.train.steps;
+  STRATA_RETURN_IF_ERROR(
+      CommitStep(is_complete ? Checkpointer::Force::kNo : Checkpointer::Force::kYes));
+  seconds_ += std::chrono::duration<double>(tiering::Clock::now() - begin).count();
+  return traced_.empty() ? OkStatus() : WriteTrace();
 }
 
 Status Session::WriteTrace() {
-  return directory_->WriteTrace(prefetch::ChromeTrace(
-      run_.plan,
-      {{.name = "measured", .steps = traced_}, {.name = "simulated", .steps = {run_.predicted}}}));
+  StepView planned = StepOf(run_, traced_kind_);
+  return directory_->WriteTrace(
+      prefetch::ChromeTrace(planned.plan, {{.name = "measured", .steps = traced_},
+                                           {.name = "simulated", .steps = {planned.predicted}}}));
 }
 
 Result<SessionSummary> Session::Summarise(bool stopped) {
   SessionSummary summary;
   summary.peak_rss_bytes = PeakRssBytes();
-  summary.steps_done = step_;
+  summary.steps_done = driver_->steps_done();
+  summary.counts = driver_->counts();
   summary.stopped = stopped;
   summary.seconds = seconds_;
   summary.median_step_s = Median(step_seconds_);
   tiering::StoreCounters counters = state_.store->counters();
   summary.nvme_bytes_read = counters.bytes_read;
   summary.nvme_bytes_written = counters.bytes_written;
-  executor_.reset();            // its cached copies make room for the hash's staging
+  driver_->ReleaseMemory();     // its cached copies make room for the hash's staging
   if (stopped) return summary;  // who stops a run does not want to wait for its hash
   state_.access->SetStaging(state_.access->FreeHostMemory());
   STRATA_ASSIGN_OR_RETURN(

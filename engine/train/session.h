@@ -11,6 +11,7 @@
 #include "aio/io_engine.h"
 #include "engine/config/run_config.h"
 #include "engine/train/planning.h"
+#include "engine/train/step_driver.h"
 #include "engine/train/step_report.h"
 
 namespace strata::engine {
@@ -46,6 +47,7 @@ struct SessionSummary {
   uint64_t weights_hash = 0;  // of weights and masters; equal hashes, equal bits. 0 when stopped
   uint64_t state_hash = 0;    // and of m and v
   double seconds = 0;         // of steps and commits
+  StepCounts counts;
   uint64_t nvme_bytes_read = 0;
   uint64_t nvme_bytes_written = 0;
   uint64_t peak_rss_bytes = 0;

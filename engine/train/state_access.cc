@@ -25,7 +25,9 @@ StateAccess::StateAccess(const StateAccessParts& parts)
       homes_(parts.layout->blocks.size()),
       stream_(parts.device->CreateStream("state")) {
   for (const prefetch::Resident& resident : parts.plan->residents) {
-    if (resident.is_home) homes_[Index(resident.block)] = resident.slot;
+    // Kept gradients have homes, too, and are no state.
+    if (resident.is_home && Index(resident.block) < homes_.size())
+      homes_[Index(resident.block)] = resident.slot;
   }
 }
 

@@ -27,12 +27,15 @@ std::string ToJson(const StepReport& report) {
   json["lr"] = report.learning_rate;
   json["grad_norm"] = report.gradient_norm;
   json["clipped"] = report.clipped;
+  json["update"] = StepKindName(report.kind);
+  json["rolled_back"] = report.rolled_back;
   json["tokens"] = report.tokens;
   json["tokens_per_s"] = report.tokens_per_s();
   json["step_s"] = report.step_s;
   json["commit_s"] = report.commit_s;
   json["checkpoint_wait_s"] = report.checkpoint_wait_s;
   json["checkpoint_bytes_written"] = report.checkpoint_bytes_written;
+  json["change_s"] = report.change_s;
   json["predicted_step_s"] = report.predicted_step_s;
   json["bound_s"] = report.bound_s;
   json["nvme_bytes_read"] = report.nvme_bytes_read;

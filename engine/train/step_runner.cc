@@ -47,6 +47,15 @@ Bytes KeptOf(const OpPayload& payload, std::span<const Bytes> blocks) {
   return payload.keeps_intermediates ? blocks[3] : Bytes();
 }
 
+constexpr std::string_view kAdvice =
+    "nothing of this step was committed: resume with a lower [optimizer] lr or a smaller "
+    "gradient_clipping";
+
+Status GradientNotFinite(const std::string& unit) {
+  return FailedPrecondition(
+      fmt::format("the gradient of unit {} is not finite; {}", unit, kAdvice));
+}
+
 }  // namespace
 
 Result<StepRunner> StepRunner::Create(const StepRunnerParts& parts,
@@ -55,17 +64,16 @@ Result<StepRunner> StepRunner::Create(const StepRunnerParts& parts,
   return StepRunner(parts, options, std::move(pool));
 }
 
-void StepRunner::BeginStep(uint64_t step, double learning_rate) {
-  step_ = step;
-  learning_rate_ = learning_rate;
+void StepRunner::BeginStep(const StepInputs& inputs) {
+  inputs_ = inputs;
   result_ = {};
 }
 
 Status StepRunner::Run(prefetch::OpId op, const prefetch::Operands& operands,
                        const tiering::StreamContext& stream) {
   if (parts_.behind != nullptr)
-    STRATA_RETURN_IF_ERROR(parts_.behind->AwaitWritable(parts_.program->trace.ops[Index(op)]));
-  const OpPayload& payload = parts_.program->payloads[Index(op)];
+    STRATA_RETURN_IF_ERROR(parts_.behind->AwaitWritable(inputs_.program->trace.ops[Index(op)]));
+  const OpPayload& payload = inputs_.program->payloads[Index(op)];
   const LlamaModel& model = *parts_.model;
   Blocks b = operands.blocks;
   switch (payload.role) {
@@ -120,7 +128,7 @@ Status StepRunner::LoadBatch(const OpPayload& payload, Blocks blocks) const {
   std::span<int32_t> targets = As<int32_t>(Targets(blocks[0]));
   uint64_t world = parts_.communicator->world_size();
   uint64_t slot = payload.micro * world + parts_.communicator->rank();
-  uint64_t first = step_ * options_.train_batch_size + slot * batch.micro_batch;
+  uint64_t first = inputs_.step * options_.train_batch_size + slot * batch.micro_batch;
   for (uint64_t i = 0; i < batch.micro_batch; ++i) {
     parts_.dataset->Sample(first + i, inputs.subspan(i * batch.seq_len, batch.seq_len),
                            targets.subspan(i * batch.seq_len, batch.seq_len));
@@ -183,12 +191,8 @@ Status StepRunner::AddNorm(const OpPayload& payload, Blocks blocks) {
   std::span<double> norms = As<double>(blocks[1]);
   if (payload.is_first) std::fill(norms.begin(), norms.end(), 0.0);
   double squares = SumOfSquares(blocks[0].data(), dtype, blocks[0].size() / SizeOf(dtype), pool_);
-  if (!std::isfinite(squares)) {
-    return FailedPrecondition(
-        fmt::format("the gradient of unit {} is not finite; nothing of this step was committed: "
-                    "resume with a lower [optimizer] lr or a smaller gradient_clipping",
-                    parts_.layout->unit_specs[payload.unit].name));
-  }
+  if (!std::isfinite(squares) && !KeepsGradients(inputs_.program->kind))
+    return GradientNotFinite(parts_.layout->unit_specs[payload.unit].name);
   norms[payload.unit] = squares;
   return OkStatus();
 }
@@ -205,8 +209,7 @@ Status StepRunner::Update(const OpPayload& payload, Blocks b) {
   const StateLayout& layout = *parts_.layout;
   const UnitState& unit = layout.units[payload.unit];
   const UnitState::Chunk& chunk = unit.chunks[payload.chunk];
-  bool clips = options_.gradient_clipping > 0;
-  double scale = clips ? As<double>(b.back())[0] : 1.0;
+  double scale = payload.is_scaled ? As<double>(b.back())[0] : 1.0;
   uint64_t shard_start = parts_.communicator->rank() * unit.shard_elements;
 
   // One slice per tensor, as some are decayed and some are not.
@@ -218,8 +221,10 @@ Status StepRunner::Update(const OpPayload& payload, Blocks b) {
     AdamHyperparameters hyper = options_.adam;
     if (tensor.is_norm && !options_.decays_norms) hyper.weight_decay = 0;
     AdamSlices slices = SlicesOf(layout.options, chunk, b, begin - shard_start, end - begin);
-    slices.dither = DitherSeed(step_ + 1, payload.unit) + static_cast<uint32_t>(begin);
-    const AdamScalars scalars = MakeAdamScalars(hyper, learning_rate_, step_ + 1, scale);
+    slices.dither =
+        DitherSeed(inputs_.update_step + 1, payload.unit) + static_cast<uint32_t>(begin);
+    const AdamScalars scalars =
+        MakeAdamScalars(hyper, inputs_.learning_rate, inputs_.update_step + 1, scale);
     if (parts_.numa != nullptr) {
       AdamStepOnNodes(scalars, slices, pool_, *parts_.numa);
     } else {
@@ -238,13 +243,17 @@ Status StepRunner::Report(Blocks blocks) {
   result_.loss = sums[0] / tokens;
   result_.gradient_norm = std::sqrt(sums[1]);
   result_.clipped = ClipCoefficient(result_.gradient_norm, options_.gradient_clipping) < 1;
-  if (!std::isfinite(result_.loss)) {
-    return FailedPrecondition(
-        "the loss is not finite; nothing of this step was committed: resume with a lower "
-        "[optimizer] "
-        "lr or a smaller gradient_clipping");
-  }
+  Status status = CheckFinite(norms);
+  if (!KeepsGradients(inputs_.program->kind)) return status;
+  result_.not_finite = std::move(status);
   return OkStatus();
+}
+
+Status StepRunner::CheckFinite(std::span<const double> norms) const {
+  for (size_t unit = 0; unit < norms.size(); ++unit)
+    if (!std::isfinite(norms[unit])) return GradientNotFinite(parts_.layout->unit_specs[unit].name);
+  if (std::isfinite(result_.loss) && std::isfinite(result_.gradient_norm)) return OkStatus();
+  return FailedPrecondition(fmt::format("the loss is not finite; {}", kAdvice));
 }
 
 }  // namespace strata::engine

@@ -31,11 +31,20 @@ struct StepResult {
   double loss = 0;  // mean over the tokens of the whole batch, before the update
   double gradient_norm = 0;
   bool clipped = false;
+  // Of steps that keep their gradients: why those must not be applied. Other steps fail at once.
+  Status not_finite;
+};
+
+// What one run of a program is about. Steps count from 0.
+struct StepInputs {
+  const StepProgram* program = nullptr;
+  uint64_t step = 0;         // whose batch is read
+  uint64_t update_step = 0;  // whose gradients the updates apply
+  double learning_rate = 0;  // of that step
 };
 
 struct StepRunnerParts {
   const StateLayout* layout = nullptr;
-  const StepProgram* program = nullptr;
   const LlamaModel* model = nullptr;
   Kernels* kernels = nullptr;
   const Dataset* dataset = nullptr;
@@ -52,8 +61,8 @@ class StepRunner {
   // kResourceExhausted where the threads of its pool cannot be started.
   static Result<StepRunner> Create(const StepRunnerParts& parts, const StepRunnerOptions& options);
 
-  // Between steps. `step` counts from 0.
-  void BeginStep(uint64_t step, double learning_rate);
+  // Between steps.
+  void BeginStep(const StepInputs& inputs);
   Status Run(prefetch::OpId op, const prefetch::Operands& operands,
              const tiering::StreamContext& stream);
   // After the step.
@@ -76,6 +85,7 @@ class StepRunner {
   Status Clip(Blocks blocks) const;
   Status Update(const OpPayload& payload, Blocks blocks);
   Status Report(Blocks blocks);
+  Status CheckFinite(std::span<const double> norms) const;
   std::span<std::byte> Inputs(std::span<std::byte> tokens) const;
   std::span<std::byte> Targets(std::span<std::byte> tokens) const;
   bool rounds_gradients() const { return parts_.layout->options.precision == DType::kBf16; }
@@ -83,8 +93,7 @@ class StepRunner {
   StepRunnerParts parts_;
   StepRunnerOptions options_;
   ThreadPool pool_;  // of the lane that the optimizer is on
-  uint64_t step_ = 0;
-  double learning_rate_ = 0;
+  StepInputs inputs_;
   StepResult result_;
 };
 

@@ -2,9 +2,11 @@
 
 #include <fmt/format.h>
 
-#include <map>
+#include <array>
 #include <set>
 #include <string>
+
+#include "engine/zero/internal/program_blocks.h"
 
 namespace strata::engine {
 namespace {
@@ -13,36 +15,32 @@ using prefetch::Access;
 using prefetch::AccessMode;
 using prefetch::BlockId;
 using prefetch::Lane;
-using prefetch::Lifetime;
 using prefetch::TraceOp;
 
 constexpr AccessMode kR = AccessMode::kRead;
 constexpr AccessMode kW = AccessMode::kWrite;
 constexpr AccessMode kRw = AccessMode::kReadWrite;
 
-std::string_view PurposeOf(StateKind kind) {
-  return kind == StateKind::kWeights ? "weights" : "optimizer";
-}
-
 class ProgramBuilder {
  public:
   ProgramBuilder(const StateLayout& layout, const LlamaModel& model,
                  const StepProgramOptions& options)
-      : layout_(layout), model_(model), options_(options) {
-    for (const StateBlock& block : layout.blocks) {
-      program_.trace.blocks.push_back({.name = block.name,
-                                       .purpose = std::string(PurposeOf(block.kind)),
-                                       .size_bytes = block.size_bytes(),
-                                       .lifetime = Lifetime::kPersistent,
-                                       .home = block.home});
-    }
-  }
+      : layout_(layout),
+        model_(model),
+        options_(options),
+        blocks_(layout, model, options, &program_.trace) {}
 
   StepProgram Build() && {
+    program_.kind = options_.kind;
+    if (options_.kind == StepKind::kFlush) {
+      UpdateAll();
+      return std::move(program_);
+    }
     const uint32_t all = options_.num_micro_batches;
     const uint32_t together = options_.schedule == Schedule::kVertical ? all : 1;
     for (uint32_t first = 0; first < all; first += together) Walk({first, first + together});
-    if (options_.clips) ClipThenUpdateAll();
+    if (options_.kind != StepKind::kInBackward) Clip();
+    if (options_.kind == StepKind::kAfterNorm) UpdateAll();
     Report();
     return std::move(program_);
   }
@@ -63,57 +61,23 @@ class ProgramBuilder {
   bool updates_part() const {
     return layout_.options.shards_optimizer() && !layout_.options.shards_weights();
   }
-  bool rounds_gradients() const { return layout_.options.precision == DType::kBf16; }
-  Lane optimizer_lane() const { return options_.optimizer_on_device ? Lane::kCompute : Lane::kCpu; }
-  const std::string& UnitName(uint32_t unit) const { return layout_.unit_specs[unit].name; }
-  UnitKind KindOf(uint32_t unit) const { return layout_.unit_specs[unit].kind; }
-  uint64_t WholeElements(uint32_t unit) const { return layout_.units[unit].whole_elements; }
-
-  // The step block of this name, made on first use.
-  BlockId StepBlock(const std::string& name, std::string_view purpose, uint64_t size_bytes) {
-    auto [it, is_new] = step_blocks_.try_emplace(name, BlockId{});
-    if (is_new) {
-      it->second = BlockId(program_.trace.blocks.size());
-      program_.trace.blocks.push_back({.name = name,
-                                       .purpose = std::string(purpose),
-                                       .size_bytes = size_bytes,
-                                       .lifetime = Lifetime::kStep,
-                                       .home = tiering::Tier::kHost});
-    }
-    return it->second;
+  bool updates_in_backward() const {
+    return options_.kind == StepKind::kInBackward || options_.kind == StepKind::kSpeculative;
   }
+  Lane optimizer_lane() const { return options_.optimizer_on_device ? Lane::kCompute : Lane::kCpu; }
+  const std::string& UnitName(uint32_t unit) const { return blocks_.UnitName(unit); }
+  UnitKind KindOf(uint32_t unit) const { return layout_.unit_specs[unit].kind; }
+
   // W for the first toucher of a block in the step, RW afterwards.
   Access Accumulate(BlockId block) {
     bool is_first = touched_.insert(block).second;
     return {block, is_first ? kW : kRw};
   }
 
-  BlockId Weights(uint32_t unit) const { return BlockId(layout_.units[unit].weights); }
-  BlockId Tokens(uint32_t micro) {
-    return StepBlock(fmt::format("tokens micro={}", micro), "batch",
-                     2 * sizeof(int32_t) * model_.batch().num_tokens());
-  }
-  BlockId Input(uint32_t unit, uint32_t micro) {
-    return StepBlock(fmt::format("{}/x micro={}", UnitName(unit), micro), "activations",
-                     model_.ActivationBytes());
-  }
   // Of the attention and mlp units, which lie between embedding and head, the last ones.
   bool Keeps(uint32_t unit) const {
     return unit > 0 && unit < head_unit() && unit + options_.num_keeping_units >= head_unit();
   }
-  BlockId Kept(uint32_t unit, uint32_t micro) {
-    return StepBlock(fmt::format("{}/kept micro={}", UnitName(unit), micro), "intermediates",
-                     model_.KeptBytes(KindOf(unit)));
-  }
-  BlockId Upstream(uint32_t micro) {
-    return StepBlock(fmt::format("d micro={}", micro), "activations", model_.ActivationBytes());
-  }
-  BlockId WholeGradient(uint32_t unit) {
-    return StepBlock(UnitName(unit) + "/g32", "gradients", WholeElements(unit) * sizeof(float));
-  }
-  BlockId Norms() { return StepBlock("norms", "scalars", num_units() * sizeof(double)); }
-  BlockId Clip() { return StepBlock("clip", "scalars", sizeof(double)); }
-  BlockId Loss() { return StepBlock("loss", "scalars", sizeof(double)); }
 
   void AddOp(TraceOp op, OpPayload payload) {
     program_.trace.ops.push_back(std::move(op));
@@ -128,39 +92,45 @@ class ProgramBuilder {
   }
 
   void LoadBatch(uint32_t micro) {
-    BlockId tokens = Tokens(micro);
+    BlockId tokens = blocks_.Tokens(micro);
     AddOp({.name = fmt::format("load batch micro={}", micro),
            .kind = "batch",
            .lane = Lane::kCpu,
            .accesses = {{tokens, kW}},
-           .work = static_cast<double>(program_.trace.blocks[Index(tokens)].size_bytes)},
+           .work = static_cast<double>(blocks_.SizeOf(tokens))},
           {.role = OpRole::kLoadBatch, .micro = micro});
   }
 
   // The block that holds the unit's whole weights for one pass: its shard when there is one rank.
   BlockId FetchWeights(uint32_t unit, std::string_view pass) {
-    if (!layout_.options.shards_weights()) return Weights(unit);
-    uint64_t size = WholeElements(unit) * SizeOf(layout_.options.precision);
-    BlockId whole = StepBlock(fmt::format("{}/w {}", UnitName(unit), pass), "gathered", size);
+    if (!layout_.options.shards_weights()) return blocks_.Weights(unit);
+    BlockId whole = blocks_.GatheredWeights(unit, pass);
     AddOp({.name = fmt::format("gather {} {}", UnitName(unit), pass),
            .kind = "gather",
            .lane = Lane::kComm,
-           .accesses = {{Weights(unit), kR}, {whole, kW}},
-           .work = static_cast<double>(size)},
+           .accesses = {{blocks_.Weights(unit), kR}, {whole, kW}},
+           .work = static_cast<double>(blocks_.SizeOf(whole))},
           {.role = OpRole::kGatherWeights, .unit = unit});
     return whole;
   }
 
   void Forward(Micros micros) {
     for (uint32_t unit = 0; unit < head_unit(); ++unit) {
+      UpdateIfPending(unit, micros);
       BlockId weights = FetchWeights(unit, "forward");
       for (uint32_t micro = micros.first; micro < micros.end; ++micro) {
-        BlockId in = unit == 0 ? Tokens(micro) : Input(unit, micro);
-        std::vector<Access> accesses = {{weights, kR}, {in, kR}, {Input(unit + 1, micro), kW}};
-        if (Keeps(unit)) accesses.push_back({Kept(unit, micro), kW});
+        BlockId in = unit == 0 ? blocks_.Tokens(micro) : blocks_.Input(unit, micro);
+        std::vector<Access> accesses = {
+            {weights, kR}, {in, kR}, {blocks_.Input(unit + 1, micro), kW}};
+        if (Keeps(unit)) accesses.push_back({blocks_.Kept(unit, micro), kW});
         ForwardOp(unit, micro, std::move(accesses));
       }
     }
+  }
+
+  // The gradients that the step before left are applied when the unit is first needed.
+  void UpdateIfPending(uint32_t unit, Micros micros) {
+    if (options_.kind == StepKind::kDeferred && micros.first == 0) UpdateUnit(unit);
   }
 
   void ForwardOp(uint32_t unit, uint32_t micro, std::vector<Access> accesses) {
@@ -199,20 +169,21 @@ class ProgramBuilder {
 
   void Head(Micros micros) {
     uint32_t unit = head_unit();
+    UpdateIfPending(unit, micros);
     BlockId weights = FetchWeights(unit, "head");
     BlockId embedding = tied() ? FetchWeights(0, "head") : BlockId{};
     for (uint32_t micro = micros.first; micro < micros.end; ++micro) {
       OpPayload payload{
           .role = OpRole::kHead, .is_first = micro == 0, .is_first_embedding_gradient = micro == 0};
-      std::vector<Access> accesses = {{weights, kR}, Accumulate(WholeGradient(unit))};
+      std::vector<Access> accesses = {{weights, kR}, Accumulate(blocks_.WholeGradient(unit))};
       if (tied()) {
         accesses.push_back({embedding, kR});
-        accesses.push_back(Accumulate(WholeGradient(0)));
+        accesses.push_back(Accumulate(blocks_.WholeGradient(0)));
       }
-      accesses.push_back({Input(unit, micro), kR});
-      accesses.push_back({Tokens(micro), kR});
-      accesses.push_back({Upstream(micro), kW});
-      accesses.push_back(Accumulate(Loss()));
+      accesses.push_back({blocks_.Input(unit, micro), kR});
+      accesses.push_back({blocks_.Tokens(micro), kR});
+      accesses.push_back({blocks_.Upstream(micro), kW});
+      accesses.push_back(Accumulate(blocks_.Loss()));
       AddUnitOp("loss and backward", Pass::kBackward, unit, micro, std::move(accesses), payload);
     }
     if (AreLast(micros)) FinishGradient(unit);
@@ -237,48 +208,41 @@ class ProgramBuilder {
     OpRole role =
         KindOf(unit) == UnitKind::kMlp ? OpRole::kMlpBackward : OpRole::kAttentionBackward;
     std::vector<Access> accesses = {
-        {weights, kR}, {Input(unit, micro), kR}, {Upstream(micro), kRw}};
-    if (Keeps(unit)) accesses.push_back({Kept(unit, micro), kRw});
-    accesses.push_back(Accumulate(WholeGradient(unit)));
+        {weights, kR}, {blocks_.Input(unit, micro), kR}, {blocks_.Upstream(micro), kRw}};
+    if (Keeps(unit)) accesses.push_back({blocks_.Kept(unit, micro), kRw});
+    accesses.push_back(Accumulate(blocks_.WholeGradient(unit)));
     AddUnitOp("backward", Pass::kBackward, unit, micro, std::move(accesses),
               {.role = role, .is_first = micro == 0});
   }
 
   void EmbeddingBackward(uint32_t micro) {
-    Access gradient = Accumulate(WholeGradient(0));
+    Access gradient = Accumulate(blocks_.WholeGradient(0));
     AddUnitOp("backward", Pass::kBackward, 0, micro,
-              {{Tokens(micro), kR}, {Upstream(micro), kR}, gradient},
+              {{blocks_.Tokens(micro), kR}, {blocks_.Upstream(micro), kR}, gradient},
               {.role = OpRole::kEmbeddingBackward, .is_first = gradient.mode == kW});
   }
 
   // From the unit's summed fp32 gradient to what the optimizer reads, and its share of the norm.
   void FinishGradient(uint32_t unit) {
-    BlockId gradient = WholeGradient(unit);
+    BlockId gradient = blocks_.WholeGradient(unit);
     if (layout_.options.shards_gradients()) {
       gradient = ReduceGradient(unit, gradient);
     } else if (has_ranks()) {
       AllReduceGradient(unit, gradient);
     }
-    if (rounds_gradients()) gradient = RoundGradient(unit, gradient);
-    gradients_[unit] = gradient;
-    Access norms = Accumulate(Norms());
+    if (blocks_.rounds_gradients()) gradient = RoundGradient(unit, gradient);
+    Access norms = Accumulate(blocks_.Norms());
     AddOp({.name = "norm " + UnitName(unit),
            .kind = "norm",
            .lane = optimizer_lane(),
            .accesses = {{gradient, kR}, norms},
            .work = GradientBytes(unit)},
           {.role = OpRole::kNorm, .unit = unit, .is_first = norms.mode == kW});
-    if (!options_.clips) UpdateUnit(unit);
+    if (updates_in_backward()) UpdateUnit(unit);
   }
 
   double GradientBytes(uint32_t unit) const {
-    return static_cast<double>(GradientElements(unit) * SizeOf(layout_.options.precision));
-  }
-
-  // Of a unit's gradient, once it is reduced.
-  uint64_t GradientElements(uint32_t unit) const {
-    const UnitState& state = layout_.units[unit];
-    return layout_.options.shards_gradients() ? state.shard_elements : state.whole_elements;
+    return static_cast<double>(blocks_.GradientElements(unit) * SizeOf(layout_.options.precision));
   }
 
   // Every byte goes round twice: once to be summed, once to be told.
@@ -287,26 +251,24 @@ class ProgramBuilder {
            .kind = "reduce",
            .lane = Lane::kComm,
            .accesses = {{whole, kRw}},
-           .work = static_cast<double>(2 * WholeElements(unit) * sizeof(float))},
+           .work = static_cast<double>(2 * blocks_.SizeOf(whole))},
           {.role = OpRole::kAllReduceGradient, .unit = unit});
   }
 
   BlockId ReduceGradient(uint32_t unit, BlockId whole) {
-    BlockId shard = StepBlock(UnitName(unit) + "/g32 shard", "gradients",
-                              layout_.units[unit].shard_elements * sizeof(float));
+    BlockId shard = blocks_.ReducedGradient(unit);
     AddOp({.name = "reduce " + UnitName(unit),
            .kind = "reduce",
            .lane = Lane::kComm,
            .accesses = {{whole, kR}, {shard, kW}},
-           .work = static_cast<double>(WholeElements(unit) * sizeof(float))},
+           .work = static_cast<double>(blocks_.SizeOf(whole))},
           {.role = OpRole::kReduceGradient, .unit = unit});
     return shard;
   }
 
   BlockId RoundGradient(uint32_t unit, BlockId fp32) {
-    uint64_t elements = GradientElements(unit);
-    BlockId rounded =
-        StepBlock(UnitName(unit) + "/g", "gradients", elements * SizeOf(DType::kBf16));
+    uint64_t elements = blocks_.GradientElements(unit);
+    BlockId rounded = blocks_.RoundedGradient(unit);
     AddOp({.name = "round gradient " + UnitName(unit),
            .kind = "round",
            .lane = Lane::kCompute,
@@ -316,71 +278,73 @@ class ProgramBuilder {
     return rounded;
   }
 
-  void ClipThenUpdateAll() {
+  void Clip() {
     AddOp({.name = "clip",
            .kind = "clip",
            .lane = optimizer_lane(),
-           .accesses = {{Norms(), kR}, {Clip(), kW}},
+           .accesses = {{blocks_.Norms(), kR}, {blocks_.Clip(), kW}},
            .work = static_cast<double>(num_units() * sizeof(double))},
           {.role = OpRole::kClip});
-    // From the last unit to the first: the next forward pass then finds the first ones in memory.
+  }
+
+  // From the last unit to the first: the next forward pass then finds the first ones in memory.
+  void UpdateAll() {
     for (uint32_t unit = num_units(); unit-- > 0;) UpdateUnit(unit);
   }
 
   // This rank's part of `whole`, in a block of its own.
   BlockId TakeOwn(uint32_t unit, std::string_view what, BlockId whole, OpRole role) {
-    uint64_t size = layout_.units[unit].shard_elements * SizeOf(layout_.options.precision);
-    BlockId own = StepBlock(fmt::format("{}/{} own", UnitName(unit), what),
-                            role == OpRole::kTakeOwnWeights ? "weights" : "gradients", size);
+    BlockId own =
+        blocks_.Own(unit, what, role == OpRole::kTakeOwnWeights ? "weights" : "gradients");
     AddOp({.name = fmt::format("take own {} {}", what, UnitName(unit)),
            .kind = "take",
            .lane = Lane::kCompute,
            .accesses = {{whole, kR}, {own, kW}},
-           .work = static_cast<double>(2 * size)},
+           .work = static_cast<double>(2 * blocks_.SizeOf(own))},
           {.role = role, .unit = unit});
     return own;
   }
 
   void ShareWeights(uint32_t unit, BlockId own) {
-    uint64_t size = WholeElements(unit) * SizeOf(layout_.options.precision);
+    BlockId whole = blocks_.Weights(unit);
     AddOp({.name = "share " + UnitName(unit),
            .kind = "gather",
            .lane = Lane::kComm,
-           .accesses = {{own, kR}, {Weights(unit), kW}},
-           .work = static_cast<double>(size)},
+           .accesses = {{own, kR}, {whole, kW}},
+           .work = static_cast<double>(blocks_.SizeOf(whole))},
           {.role = OpRole::kShareWeights, .unit = unit});
   }
 
   // Stages 1 and 2: on the rank's own part, which is then shared.
   void UpdateUnit(uint32_t unit) {
-    if (!updates_part()) return UpdateShard(unit, Weights(unit));
-    if (!layout_.options.shards_gradients()) {
-      gradients_[unit] = TakeOwn(unit, "g", gradients_[unit], OpRole::kTakeOwnGradient);
-    }
-    BlockId own = TakeOwn(unit, "w", Weights(unit), OpRole::kTakeOwnWeights);
-    UpdateShard(unit, own);
+    BlockId gradient = blocks_.FinalGradient(unit);
+    if (!updates_part()) return UpdateShard(unit, blocks_.Weights(unit), gradient);
+    if (!layout_.options.shards_gradients())
+      gradient = TakeOwn(unit, "g", gradient, OpRole::kTakeOwnGradient);
+    BlockId own = TakeOwn(unit, "w", blocks_.Weights(unit), OpRole::kTakeOwnWeights);
+    UpdateShard(unit, own, gradient);
     ShareWeights(unit, own);
   }
 
-  void UpdateShard(uint32_t unit, BlockId weights) {
+  void UpdateShard(uint32_t unit, BlockId weights, BlockId gradient) {
     const UnitState& state = layout_.units[unit];
     for (uint32_t c = 0; c < state.chunks.size(); ++c) {
       const UnitState::Chunk& chunk = state.chunks[c];
       std::vector<Access> accesses = {{BlockId(chunk.master), kRw},
                                       {BlockId(chunk.m), kRw},
                                       {BlockId(chunk.v), kRw},
-                                      {gradients_[unit], kR}};
+                                      {gradient, kR}};
       bool reads_weights = layout_.options.format != StateFormat::kFp32;
-      if (rounds_gradients()) {
+      if (blocks_.rounds_gradients())
         accesses.push_back({weights, c == 0 && !reads_weights ? kW : kRw});
-      }
-      if (options_.clips) accesses.push_back({Clip(), kR});
-      AddOp({.name = fmt::format("update {} chunk={}", UnitName(unit), c),
-             .kind = "adam",
-             .lane = optimizer_lane(),
-             .accesses = std::move(accesses),
-             .work = UpdateBytes(chunk)},
-            {.role = OpRole::kUpdate, .unit = unit, .chunk = c});
+      if (!updates_in_backward()) accesses.push_back({blocks_.Clip(), kR});
+      AddOp(
+          {.name = fmt::format("update {} chunk={}", UnitName(unit), c),
+           .kind = "adam",
+           .lane = optimizer_lane(),
+           .accesses = std::move(accesses),
+           .work = UpdateBytes(chunk)},
+          {.role = OpRole::kUpdate, .unit = unit, .chunk = c, .is_scaled = !updates_in_backward()});
     }
   }
 
@@ -391,7 +355,7 @@ class ProgramBuilder {
       bytes += 2 * chunk.num_elements * layout_.blocks[block].size_bytes() /
                layout_.blocks[block].num_elements;
     }
-    if (rounds_gradients()) {
+    if (blocks_.rounds_gradients()) {
       int passes = layout_.options.format == StateFormat::kFp32 ? 1 : 2;
       bytes += passes * chunk.num_elements * SizeOf(DType::kBf16);
     }
@@ -402,7 +366,7 @@ class ProgramBuilder {
     AddOp({.name = "report",
            .kind = "report",
            .lane = Lane::kCpu,
-           .accesses = {{Loss(), kR}, {Norms(), kR}},
+           .accesses = {{blocks_.Loss(), kR}, {blocks_.Norms(), kR}},
            .work = static_cast<double>((num_units() + 1) * sizeof(double))},
           {.role = OpRole::kReport});
   }
@@ -411,12 +375,17 @@ class ProgramBuilder {
   const LlamaModel& model_;
   const StepProgramOptions options_;
   StepProgram program_;
-  std::map<std::string, BlockId> step_blocks_;
+  ProgramBlocks blocks_;
   std::set<BlockId> touched_;
-  std::map<uint32_t, BlockId> gradients_;  // what the optimizer reads, by unit
 };
 
 }  // namespace
+
+std::string_view StepKindName(StepKind kind) {
+  constexpr std::array<std::string_view, 6> kNames = {"in backward", "after norm", "speculative",
+                                                      "deferred",    "keep",       "flush"};
+  return kNames[static_cast<size_t>(kind)];
+}
 
 StepProgram MakeStepProgram(const StateLayout& layout, const LlamaModel& model,
                             const StepProgramOptions& options) {

@@ -6,11 +6,11 @@
 // activations are kept, but weights and the sums of gradients move once per micro-batch. Gradients
 // are summed in the same order in both. Backward recomputes each unit from its saved input, or
 // finds its intermediates kept: those of the units that backward comes to first are kept the
-// shortest. Without clipping a unit is updated as soon as its gradient is whole; with clipping all
-// updates wait for the global norm.
+// shortest.
 #pragma once
 
 #include <cstdint>
+#include <string_view>
 #include <vector>
 
 #include "aio/base/status.h"
@@ -19,6 +19,23 @@
 #include "prefetch/trace.h"
 
 namespace strata::engine {
+
+// When a step updates units, and from which gradients. Those that it keeps, rounded as the
+// optimizer reads them and with the coefficient that clips them, outlive the step: a step of
+// another kind applies them. docs/step-plan.md says which kind follows which.
+enum class StepKind : uint8_t {
+  kInBackward,   // each unit as soon as its gradient is whole; nothing is clipped or kept
+  kAfterNorm,    // all units once the global norm is known; nothing is kept
+  kSpeculative,  // as in backward, as if nothing were to be clipped; keeps the gradients
+  kDeferred,     // applies what the step before kept, each unit before it is first used; keeps
+                 // the gradients
+  kKeep,   // updates nothing, keeps the gradients: what a deferred step is when there are none
+  kFlush,  // applies what the step before kept, and nothing else: no forward, no backward
+};
+std::string_view StepKindName(StepKind kind);
+constexpr bool KeepsGradients(StepKind kind) {
+  return kind != StepKind::kInBackward && kind != StepKind::kAfterNorm;
+}
 
 // What an op does. The comment lists its operands in order; R, W, RW are the access modes, and
 // "W|RW" is W for the first to touch the block in a step (who starts it from zero), RW after that.
@@ -56,12 +73,17 @@ struct OpPayload {
   bool is_first = false;
   bool is_first_embedding_gradient = false;
   bool keeps_intermediates = false;  // attention and mlp: there is the operand [kept]
+  bool is_scaled = false;            // kUpdate: by the clip coefficient, its last operand
 };
 
 struct StepProgram {
+  StepKind kind = StepKind::kAfterNorm;
   prefetch::Trace trace;
   std::vector<OpPayload> payloads;  // by OpId
-  // StateLayout::blocks[i] is trace block i; step blocks follow.
+  // StateLayout::blocks[i] is trace block i. The kept gradients follow by unit, then the clip
+  // coefficient, where they are kept: so all kinds that keep them have the same persistent blocks
+  // in the same order, and those at home in memory the same slots in all their plans. Then what
+  // ends with the step.
 };
 
 // The order in which micro-batches and units are walked.
@@ -72,7 +94,8 @@ struct StepProgramOptions {
   Schedule schedule = Schedule::kVertical;
   // So many attention and mlp units, the last in forward's order, keep their intermediates.
   uint32_t num_keeping_units = 0;
-  bool clips = true;
+  StepKind kind = StepKind::kAfterNorm;
+  tiering::Tier pending_home = tiering::Tier::kHost;  // of kept gradients
   bool optimizer_on_device = false;  // updates on the compute lane, else on the cpu lane
 };
 

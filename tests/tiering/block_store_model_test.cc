@@ -220,7 +220,9 @@ class StoreModel {
 
   void Rollback() {
     user_->Rollback();
-    live_ = pending_ ? pending_->contents : Base();
+    std::erase_if(live_, [](const auto& entry) { return entry.first < kNumDurable; });
+    Contents base = pending_ ? pending_->contents : Base();
+    live_.insert(base.begin(), base.end());
   }
 
   void Discard() {

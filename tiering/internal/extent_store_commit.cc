@@ -164,7 +164,8 @@ void ExtentStore::Rollback() {
   RemoveStale();  // what a failed commit left may be in the way of the next writes
   const GenerationRecord* base = pending_ ? &pending_->record : Find(base_generation_);
   for (size_t i = 0; i < blocks_.size(); ++i)
-    SetLive(blocks_[i], base ? base->versions[i] : std::nullopt);
+    if (blocks_[i].about.durability == Durability::kDurable)
+      SetLive(blocks_[i], base ? base->versions[i] : std::nullopt);
 }
 
 Status ExtentStore::Release(uint64_t generation) {

@@ -12,6 +12,7 @@ using namespace std::string_view_literals;
 constexpr std::array kPrecisions = {"bf16"sv, "fp32"sv};
 constexpr std::array kRecomputes = {"auto"sv, "all"sv, "none"sv};
 constexpr std::array kSchedules = {"vertical"sv, "horizontal"sv};
+constexpr std::array kClipModes = {"auto"sv, "speculative"sv, "deferred"sv, "norm_first"sv};
 constexpr std::array kOptimizerTypes = {"AdamW"sv, "Adam"sv};
 constexpr std::array kStateFormats = {"auto"sv, "fp32"sv, "split"sv, "int8"sv};
 constexpr std::array kOffloadDevices = {"none"sv, "cpu"sv, "nvme"sv};
@@ -43,6 +44,8 @@ void VisitTrain(FieldVisitor& v, TrainConfig& train) {
   v.Choice("schedule", train.schedule, kSchedules);
   v.Choice("recompute", train.recompute, kRecomputes);
   v.Number("gradient_clipping", train.gradient_clipping, {.min = 0, .max = 1e6});
+  v.Choice("clip_mode", train.clip_mode, kClipModes);
+  v.OptionalInteger("clip_calm_steps", train.clip_calm_steps, {1, kSteps.max}, "auto");
   v.Choice("precision", train.precision, kPrecisions);
   v.Integer("seed", train.seed, kAnySeed);
   v.Integer("threads", train.threads, {0, 4096});

@@ -130,6 +130,13 @@ Status ResolveStateFormat(Precision precision, std::optional<StateFormat>& state
       StateFormatName(*state)));
 }
 
+Status CheckClipMode(const TrainConfig& train) {
+  if (train.clip_mode == ClipMode::kAuto || train.gradient_clipping > 0) return OkStatus();
+  return InvalidArgument(
+      "[train] clip_mode says how gradients are clipped, and gradient_clipping = 0 clips none: "
+      "leave clip_mode out, or set gradient_clipping");
+}
+
 Status CheckBlockSize(const AioConfig& aio) {
   if (aio.block_size_bytes % 4096 == 0) return OkStatus();
   return InvalidArgument(fmt::format("[aio] block_size must be a multiple of 4096 bytes, is {}",
@@ -151,6 +158,7 @@ void Resolve(const Reader& reader, const std::string& model_config_path, RunConf
     note(CheckSequence(config), {"model.", "data.seq_len"});
   note(ResolveStateFormat(config.train.precision, config.optimizer.state),
        {"train.precision", "optimizer.state"});
+  note(CheckClipMode(config.train), {"train.clip_mode", "train.gradient_clipping"});
   constexpr std::string_view kStage = "zero_optimization.stage";
   note(CheckOffloadOptimizer(config.zero), {kStage, "zero_optimization.offload_optimizer."});
   note(CheckOffloadParam(config.zero), {kStage, "zero_optimization.offload_param."});

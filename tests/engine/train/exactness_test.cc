@@ -45,14 +45,14 @@ struct Ways {
   int prefetch_ops = 16;
   std::string schedule = "vertical";
   std::string recompute = "all";
+  std::string clip_mode = "auto";
 };
 
 std::string Describe(const Place& place, const Ways& ways) {
   return fmt::format(
-      "weights={} optimizer={} stage={} tight={} {} threads={} prefetch_ops={} {} "
-      "recompute={}",
+      "weights={} optimizer={} stage={} tight={} {} threads={} prefetch_ops={} {} recompute={} {}",
       place.weights, place.optimizer, place.stage, place.tight, ways.backend, ways.threads,
-      ways.prefetch_ops, ways.schedule, ways.recompute);
+      ways.prefetch_ops, ways.schedule, ways.recompute, ways.clip_mode);
 }
 
 RunConfig ConfigOf(const std::string& directory, const Model& model, const Place& place,
@@ -74,6 +74,7 @@ RunConfig ConfigOf(const std::string& directory, const Model& model, const Place
   sets.push_back(fmt::format("zero_optimization.prefetch_ops={}", ways.prefetch_ops));
   sets.push_back("train.schedule=" + ways.schedule);
   sets.push_back("train.recompute=" + ways.recompute);
+  sets.push_back("train.clip_mode=" + ways.clip_mode);
   if (place.tight) {
     for (std::string& set : TightBudgets(OrDie(TinyConfig(directory, sets)))) {
       sets.push_back(std::move(set));

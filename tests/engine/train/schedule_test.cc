@@ -19,6 +19,7 @@ class ScheduleTest : public testing::Test {
                    const std::vector<std::string>& more = {}) const {
     std::vector<std::string> sets = OffloadTo("nvme", scratch_.path());
     sets.insert(sets.end(), {"data.seq_len=64", "zero_optimization.prefetch_ops=4",
+                             "train.clip_mode=norm_first",
                              "train.train_batch_size=" + std::to_string(accumulation),
                              "train.gradient_accumulation_steps=" + std::to_string(accumulation),
                              "train.schedule=" + schedule, "optimizer.state=fp32"});

@@ -8,7 +8,6 @@
 #include <random>
 
 #include "aio/base/check.h"
-#include "prefetch/compile.h"
 
 namespace strata::engine {
 namespace {
@@ -63,6 +62,7 @@ class Recorder final : public SessionObserver {
     outcome_->nvme_bytes_read.push_back(report.nvme_bytes_read);
     outcome_->nvme_bytes_written.push_back(report.nvme_bytes_written);
     outcome_->checkpoint_bytes_written.push_back(report.checkpoint_bytes_written);
+    outcome_->kinds.push_back(report.kind);
     if (on_step_) on_step_(report.step);
     // The flag is looked at before the next step: what is running then is committed.
     if (outcome_->losses.size() >= stop_after_) stop_ = true;
@@ -130,7 +130,7 @@ std::vector<std::string> OffloadTo(const std::string& tier, const std::string& d
 
 std::vector<std::string> TightBudgets(const RunConfig& config) {
   PlannedRun run = OrDie(PrepareRun(config));
-  prefetch::Budgets least = OrDie(prefetch::SmallestBudgets(run.program.trace, {}));
+  prefetch::Budgets least = OrDie(SmallestRunBudgets(run, {}));
   return {fmt::format("memory.device=\"{}B\"", least.device_bytes),
           fmt::format("memory.host=\"{}B\"", least.host_bytes)};
 }

@@ -67,9 +67,9 @@ Step MakeStep(uint32_t stage, Tier optimizer_home = Tier::kDevice, bool clips = 
                                                    .weights_home = Tier::kDevice,
                                                    .optimizer_home = optimizer_home,
                                                    .stage = stage});
-  step.program =
-      MakeStepProgram(step.layout, *step.model,
-                      {.clips = clips, .optimizer_on_device = optimizer_home == Tier::kDevice});
+  step.program = MakeStepProgram(step.layout, *step.model,
+                                 {.kind = clips ? StepKind::kAfterNorm : StepKind::kInBackward,
+                                  .optimizer_on_device = optimizer_home == Tier::kDevice});
   return step;
 }
 

@@ -68,9 +68,10 @@ std::vector<Case> AllCases() {
     for (uint32_t world : {1u, 4u}) {
       for (uint32_t micro : {1u, 3u}) {
         for (int bits = 0; bits < 8; ++bits) {
-          StepProgramOptions options{.num_micro_batches = micro,
-                                     .clips = (bits & 1) != 0,
-                                     .optimizer_on_device = (bits & 2) != 0};
+          StepProgramOptions options{
+              .num_micro_batches = micro,
+              .kind = bits & 1 ? StepKind::kAfterNorm : StepKind::kInBackward,
+              .optimizer_on_device = (bits & 2) != 0};
           cases.push_back({precision, format, world, options, (bits & 4) != 0});
           cases.back().options.num_keeping_units = (bits & 3) == 0 ? 4 : bits & 1;
           if (micro == 1) continue;
@@ -203,8 +204,8 @@ TEST(StepProgram, AnUpdateReadsTheWeightsThatAreHalfOfTheMaster) {
       const OpPayload& payload = built.program.payloads[i];
       if (payload.role != OpRole::kUpdate) continue;
       const TraceOp& op = built.program.trace.ops[i];
-      EXPECT_EQ(op.accesses.size(),
-                4u + (c.precision == DType::kBf16 ? 1 : 0) + (c.options.clips ? 1 : 0));
+      EXPECT_EQ(op.accesses.size(), 4u + (c.precision == DType::kBf16 ? 1 : 0) +
+                                        (c.options.kind == StepKind::kAfterNorm ? 1 : 0));
       if (c.precision == DType::kF32) continue;
       bool only_writes = c.format == StateFormat::kFp32 && payload.chunk == 0;
       EXPECT_EQ(op.accesses[4].mode, only_writes ? AccessMode::kWrite : AccessMode::kReadWrite);
@@ -215,7 +216,7 @@ TEST(StepProgram, AnUpdateReadsTheWeightsThatAreHalfOfTheMaster) {
 }
 
 TEST(StepProgram, WithClippingNoUpdateComesBeforeTheGlobalNorm) {
-  Built built = Build({.options = {.num_micro_batches = 2, .clips = true}});
+  Built built = Build({.options = {.num_micro_batches = 2, .kind = StepKind::kAfterNorm}});
   bool clipped = false;
   for (const OpPayload& payload : built.program.payloads) {
     if (payload.role == OpRole::kClip) clipped = true;
@@ -261,7 +262,7 @@ TEST(StepProgram, TheLastUnitsKeepTheirIntermediatesFromForwardToBackward) {
 
 // The vertical schedule: accumulation must not multiply the fetches of a unit's weights.
 TEST(StepProgram, MicroBatchesOfOneUnitStandTogether) {
-  Built built = Build({.options = {.num_micro_batches = 3, .clips = false}});
+  Built built = Build({.options = {.num_micro_batches = 3, .kind = StepKind::kInBackward}});
   std::map<std::pair<int, uint32_t>, std::vector<size_t>> positions;
   for (size_t i = 0; i < built.program.payloads.size(); ++i) {
     const OpPayload& payload = built.program.payloads[i];
@@ -325,7 +326,8 @@ TEST(StepProgram, FirstToucherOfAGradientStartsItFromZero) {
 }
 
 TEST(StepProgram, SeveralRanksGatherBeforeUseAndReduceBeforeTheUpdate) {
-  Built built = Build({.world_size = 4, .options = {.num_micro_batches = 1, .clips = true}});
+  Built built =
+      Build({.world_size = 4, .options = {.num_micro_batches = 1, .kind = StepKind::kAfterNorm}});
   std::set<uint32_t> gathered;
   std::set<uint32_t> reduced;
   for (const OpPayload& payload : built.program.payloads) {

@@ -1,0 +1,110 @@
+#include "engine/train/step_driver.h"
+
+#include <algorithm>
+#include <chrono>
+#include <utility>
+
+#include "aio/base/check.h"
+#include "engine/config/lr_schedule.h"
+
+namespace strata::engine {
+namespace {
+
+// Long beside anything a healthy step does: 20 times its longest node on this machine's rates.
+std::chrono::milliseconds StallDeadline(const prefetch::Timeline& predicted) {
+  double longest_s = 0;
+  for (const prefetch::Span& span : predicted.spans) {
+    longest_s = std::max(longest_s, span.end_s - span.start_s);
+  }
+  auto generous = std::chrono::milliseconds(static_cast<int64_t>(longest_s * 20 * 1000));
+  return std::max<std::chrono::milliseconds>(std::chrono::minutes(5), generous);
+}
+
+}  // namespace
+
+StepKind StepDriver::NextKind() const {
+  switch (parts_.run->program.kind) {
+    case StepKind::kSpeculative:
+      return policy_.speculates() || !pending_ ? StepKind::kSpeculative : StepKind::kDeferred;
+    case StepKind::kDeferred:
+      return pending_ ? StepKind::kDeferred : StepKind::kKeep;
+    default:
+      return parts_.run->program.kind;
+  }
+}
+
+Status StepDriver::Become(StepKind kind) {
+  if (executor_ != nullptr && kind_ == kind) return OkStatus();
+  executor_.reset();  // before the next one's copies go where this one's were
+  StepView step = StepOf(*parts_.run, kind);
+  prefetch::ExecutorParts parts{
+      .device = parts_.device,
+      .host = parts_.host,
+      .store = parts_.store,
+      .store_blocks = step.store_block_of,
+      .run = [runner = parts_.runner](auto op, const auto& operands, const auto& stream) {
+        return runner->Run(op, operands, stream);
+      }};
+  executor_ = std::make_unique<prefetch::Executor>(
+      step.plan, std::move(parts),
+      prefetch::ExecutorOptions{.stall_deadline = StallDeadline(step.predicted)});
+  kind_ = kind;
+  return executor_->Prime();
+}
+
+Result<prefetch::Timeline> StepDriver::Run(StepKind kind, uint64_t update_step) {
+  STRATA_RETURN_IF_ERROR(Become(kind));
+  const RunConfig& config = parts_.run->config;
+  parts_.runner->BeginStep(
+      {.program = &StepOf(*parts_.run, kind).program,
+       .step = done_,
+       .update_step = update_step,
+       .learning_rate = LearningRate(config.scheduler, config.optimizer.lr, update_step)});
+  return executor_->RunStep();
+}
+
+Status StepDriver::Prepare() { return Become(NextKind()); }
+
+Status StepDriver::Flush() {
+  if (!pending_) return OkStatus();
+  STRATA_RETURN_IF_ERROR(
+      Run(StepKind::kFlush, applied_).status().With("applying the last step's gradients"));
+  pending_ = false;
+  applied_ = done_;
+  ++counts_.flushed;
+  return OkStatus();
+}
+
+Result<DrivenStep> StepDriver::Step() {
+  STRATA_CHECK(!NeedsFlush());
+  DrivenStep step{.kind = NextKind(), .timeline = {}, .result = {}};
+  const bool deferred = step.kind == StepKind::kDeferred;
+  STRATA_ASSIGN_OR_RETURN(step.timeline, Run(step.kind, deferred ? applied_ : done_));
+  step.result = parts_.runner->result();
+  if (deferred) applied_ = done_;
+  Settle(&step);
+  return step;
+}
+
+void StepDriver::Settle(DrivenStep* step) {
+  const bool is_finite = step->result.not_finite.ok();
+  const bool clipped = is_finite && step->result.clipped;
+  bool applies = step->kind == StepKind::kInBackward || step->kind == StepKind::kAfterNorm;
+  if (step->kind == StepKind::kSpeculative) {
+    applies = is_finite && !clipped;
+    if (!applies) {
+      parts_.store->Rollback();
+      executor_.reset();  // its cached copies are of what was rolled back
+      step->rolled_back = true;
+      ++counts_.rolled_back;
+    }
+  }
+  pending_ = is_finite && !applies;
+  if (!is_finite) return;
+  ++done_;
+  if (applies) applied_ = done_;
+  if (clipped) ++counts_.clipped;
+  policy_.Observe(clipped);
+}
+
+}  // namespace strata::engine

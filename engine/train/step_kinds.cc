@@ -1,0 +1,239 @@
+#include "engine/train/step_kinds.h"
+
+#include <fmt/format.h>
+
+#include <algorithm>
+#include <cmath>
+#include <map>
+#include <utility>
+
+#include "engine/train/host_cache.h"
+#include "engine/train/recompute.h"
+#include "prefetch/compile.h"
+#include "prefetch/simulate.h"
+#include "prefetch/verify.h"
+
+namespace strata::engine {
+namespace {
+
+using prefetch::Budgets;
+using prefetch::StepPlan;
+using tiering::Tier;
+
+// Ways are compared at one depth: finding the best depth of each takes ten times as long and
+// hardly changes the order.
+constexpr uint32_t kScoutDepth = 4;
+// Of ways whose simulated times are this close the first one is taken.
+constexpr double kSameTime = 0.02;
+constexpr uint32_t kMostCalmSteps = 100;
+
+bool AllOnNvme(const StateLayout& layout) {
+  return std::ranges::all_of(layout.blocks,
+                             [](const StateBlock& block) { return block.home == Tier::kNvme; });
+}
+
+void AddWays(StepKind kind, const PlannedRun& run, std::vector<StepWay>* ways) {
+  if (run.layout.options.optimizer_home == Tier::kDevice) ways->push_back({kind, Tier::kDevice});
+  ways->push_back({kind, Tier::kHost});
+  ways->push_back({kind, Tier::kNvme});
+}
+
+Result<StepPlan> CompileAt(const prefetch::Trace& trace, const Budgets& budgets, uint32_t depth) {
+  return prefetch::Compile(trace, {.budgets = budgets, .prefetch_ops = depth});
+}
+
+std::optional<uint32_t> GivenDepth(const PlannedRun& run) {
+  if (!run.config.zero.prefetch_ops.has_value()) return {};
+  return static_cast<uint32_t>(*run.config.zero.prefetch_ops);
+}
+
+// The main step at its best depth, the others at the same.
+Result<std::vector<PlannedStep>> CompileWay(const StepWay& way, const Budgets& budgets,
+                                            const PlannedRun& run) {
+  std::vector<PlannedStep> steps;
+  std::optional<uint32_t> depth = GivenDepth(run);
+  for (StepKind kind : KindsWith(way.kind)) {
+    PlannedStep step{.program = MakeProgramOf(run, kind, way.pending_home)};
+    Result<StepPlan> plan = depth
+                                ? CompileAt(step.program.trace, budgets, *depth)
+                                : prefetch::CompileBest(step.program.trace, budgets, run.hardware);
+    if (!plan.ok()) return plan.status();
+    step.plan = std::move(plan).value();
+    depth = step.plan.prefetch_ops;
+    STRATA_RETURN_IF_ERROR(
+        prefetch::Verify(step.plan).With("the step plan is wrong; please report"));
+    step.predicted = prefetch::Simulate(step.plan, run.hardware);
+    step.bound = prefetch::BoundOf(step.plan, run.hardware);
+    steps.push_back(std::move(step));
+  }
+  return steps;
+}
+
+std::map<std::string_view, prefetch::Slot> HomesOf(const StepPlan& plan) {
+  std::map<std::string_view, prefetch::Slot> homes;
+  for (const prefetch::Resident& resident : plan.residents)
+    if (resident.is_home) homes[plan.trace.blocks[Index(resident.block)].name] = resident.slot;
+  return homes;
+}
+
+// What is at home in memory is found there by the next step, whatever its kind.
+Status CheckSameHomes(const std::vector<PlannedStep>& steps) {
+  for (const PlannedStep& step : steps)
+    if (HomesOf(step.plan) != HomesOf(steps.front().plan))
+      return Internal(fmt::format("plans of {} and {} steps place homes differently; please report",
+                                  StepKindName(step.program.kind),
+                                  StepKindName(steps.front().program.kind)));
+  return OkStatus();
+}
+
+// Simulated times of the ways' main steps, those that fit first and the fastest of them first.
+std::vector<ClipAlternative> Scout(const std::vector<StepWay>& ways, const Budgets& budgets,
+                                   const PlannedRun& run) {
+  std::vector<ClipAlternative> found;
+  for (const StepWay& way : ways) {
+    StepProgram program = MakeProgramOf(run, way.kind, way.pending_home);
+    Result<StepPlan> plan =
+        CompileAt(program.trace, budgets, GivenDepth(run).value_or(kScoutDepth));
+    std::optional<double> step_s;
+    if (plan.ok()) step_s = prefetch::Simulate(*plan, run.hardware).step_s;
+    found.push_back({way.kind, way.pending_home, step_s});
+  }
+  // Insertion keeps the given order among those of about the same time.
+  std::vector<ClipAlternative> sorted;
+  for (const ClipAlternative& one : found) {
+    auto is_slower = [&](const ClipAlternative& other) {
+      if (!one.step_s || !other.step_s) return one.step_s.has_value();
+      return *other.step_s > *one.step_s * (1 + kSameTime);
+    };
+    sorted.insert(std::ranges::find_if(sorted, is_slower), one);
+  }
+  return sorted;
+}
+
+// Of the way that would be taken with the homes as they are; none when none fits or is allowed.
+std::optional<double> ScoutedSeconds(const Budgets& budgets, const PlannedRun& run) {
+  Result<std::vector<StepWay>> ways = AllowedWays(run);
+  return ways.ok() ? Scout(*ways, budgets, run).front().step_s : std::nullopt;
+}
+
+void Take(const StepWay& way, std::vector<PlannedStep> steps, PlannedRun& run) {
+  run.pending_home = way.pending_home;
+  run.program = std::move(steps.front().program);
+  run.plan = std::move(steps.front().plan);
+  run.predicted = std::move(steps.front().predicted);
+  run.bound = std::move(steps.front().bound);
+  steps.erase(steps.begin());
+  run.further_steps = std::move(steps);
+  if (way.kind != StepKind::kSpeculative) return;
+  if (run.config.train.clip_calm_steps) {
+    run.calm_steps = static_cast<uint32_t>(*run.config.train.clip_calm_steps);
+    return;
+  }
+  run.calm_steps =
+      CalmSteps(run.predicted.step_s, StepOf(run, StepKind::kDeferred).predicted.step_s,
+                StepOf(run, StepKind::kFlush).predicted.step_s);
+}
+
+// [train] recompute = "auto", for a run that is planned with everything recomputed. Keeps what pays
+// in its main step, if then all of its steps fit.
+Status KeepWhatPays(const StepWay& way, const Budgets& budgets, PlannedRun& run) {
+  auto make_program = [&](uint32_t units) {
+    run.num_keeping_units = units;
+    return MakeProgramOf(run, way.kind, way.pending_home);
+  };
+  uint32_t count = UnitsWorthKeeping(
+      {.layout = &run.layout,
+       .model = run.model.get(),
+       .num_micro_batches = static_cast<uint32_t>(run.config.train.gradient_accumulation_steps),
+       .budgets = budgets,
+       .hardware = &run.hardware,
+       .recomputing = &run.plan,
+       .make_program = make_program});
+  run.num_keeping_units = count;
+  if (count == 0) return OkStatus();
+  Result<std::vector<PlannedStep>> steps = CompileWay(way, budgets, run);
+  if (!steps.ok()) {
+    run.num_keeping_units = 0;
+    return steps.status().code() == Code::kResourceExhausted ? OkStatus() : steps.status();
+  }
+  STRATA_RETURN_IF_ERROR(CheckSameHomes(*steps));
+  Take(way, std::move(steps).value(), run);
+  return OkStatus();
+}
+
+}  // namespace
+
+Result<std::vector<StepWay>> AllowedWays(const PlannedRun& run) {
+  const TrainConfig& train = run.config.train;
+  if (train.gradient_clipping == 0) return std::vector<StepWay>{{StepKind::kInBackward}};
+  const bool wants_any = train.clip_mode == ClipMode::kAuto;
+  if (train.clip_mode == ClipMode::kSpeculative && !AllOnNvme(run.layout))
+    return InvalidArgument(
+        "[train] clip_mode = \"speculative\" takes updates back by going back to the last commit, "
+        "and with state at home in memory not every step commits: set offload_param.device and "
+        "offload_optimizer.device to \"nvme\", or clip_mode to \"auto\" or \"deferred\"");
+  std::vector<StepWay> ways;
+  if ((wants_any && AllOnNvme(run.layout)) || train.clip_mode == ClipMode::kSpeculative)
+    AddWays(StepKind::kSpeculative, run, &ways);
+  if (wants_any || train.clip_mode == ClipMode::kDeferred) AddWays(StepKind::kDeferred, run, &ways);
+  if (wants_any || train.clip_mode == ClipMode::kNormFirst) ways.push_back({StepKind::kAfterNorm});
+  return ways;
+}
+
+std::vector<StepKind> KindsWith(StepKind main) {
+  switch (main) {
+    case StepKind::kSpeculative:
+      return {main, StepKind::kDeferred, StepKind::kFlush};
+    case StepKind::kDeferred:
+      return {main, StepKind::kKeep, StepKind::kFlush};
+    default:
+      return {main};
+  }
+}
+
+StepProgram MakeProgramOf(const PlannedRun& run, StepKind kind, Tier pending_home) {
+  const TrainConfig& train = run.config.train;
+  return MakeStepProgram(
+      run.layout, *run.model,
+      {.num_micro_batches = static_cast<uint32_t>(train.gradient_accumulation_steps),
+       .schedule = train.schedule == MicroBatchSchedule::kVertical ? Schedule::kVertical
+                                                                   : Schedule::kHorizontal,
+       .num_keeping_units = run.num_keeping_units,
+       .kind = kind,
+       .pending_home = pending_home,
+       .optimizer_on_device = run.layout.options.optimizer_home == Tier::kDevice});
+}
+
+Status CompileSteps(const Budgets& budgets, PlannedRun& run) {
+  if (!run.config.zero.host_cache_bytes)
+    run.host_cache_bytes = PlaceBestHostCache(
+        budgets.host_bytes, [&] { return ScoutedSeconds(budgets, run); }, run.layout);
+  STRATA_ASSIGN_OR_RETURN(std::vector<StepWay> ways, AllowedWays(run));
+  if (ways.size() > 1) {
+    run.clip_alternatives = Scout(ways, budgets, run);
+    for (size_t i = 0; i < ways.size(); ++i)
+      ways[i] = {run.clip_alternatives[i].kind, run.clip_alternatives[i].pending_home};
+  }
+  Status failure;
+  for (const StepWay& way : ways) {
+    Result<std::vector<PlannedStep>> steps = CompileWay(way, budgets, run);
+    if (steps.ok()) {
+      STRATA_RETURN_IF_ERROR(CheckSameHomes(*steps));
+      Take(way, std::move(steps).value(), run);
+      return run.config.train.recompute == Recompute::kAuto ? KeepWhatPays(way, budgets, run)
+                                                            : OkStatus();
+    }
+    failure = steps.status();
+    if (failure.code() != Code::kResourceExhausted) return failure;
+  }
+  return failure;
+}
+
+uint32_t CalmSteps(double speculative_s, double deferred_s, double flush_s) {
+  const double gain_s = deferred_s - speculative_s;
+  if (gain_s <= 0) return kMostCalmSteps;
+  const double steps = std::ceil(2 * flush_s / gain_s);
+  return static_cast<uint32_t>(std::clamp<double>(steps, 1, kMostCalmSteps));
+}
+
+}  // namespace strata::engine

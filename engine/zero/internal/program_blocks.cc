@@ -1,0 +1,110 @@
+#include "engine/zero/internal/program_blocks.h"
+
+#include <fmt/format.h>
+
+namespace strata::engine {
+
+using prefetch::BlockId;
+using prefetch::Lifetime;
+using tiering::Tier;
+
+ProgramBlocks::ProgramBlocks(const StateLayout& layout, const LlamaModel& model,
+                             const StepProgramOptions& options, prefetch::Trace* trace)
+    : layout_(layout), model_(model), options_(options), trace_(trace) {
+  AddState();
+  if (KeepsGradients(options_.kind)) AddPending();
+}
+
+void ProgramBlocks::AddState() {
+  for (const StateBlock& block : layout_.blocks) {
+    const bool is_weights = block.kind == StateKind::kWeights;
+    trace_->blocks.push_back({.name = block.name,
+                              .purpose = is_weights ? "weights" : "optimizer",
+                              .size_bytes = block.size_bytes(),
+                              .lifetime = Lifetime::kPersistent,
+                              .home = block.home});
+  }
+}
+
+void ProgramBlocks::AddPending() {
+  for (uint32_t unit = 0; unit < layout_.units.size(); ++unit)
+    OutliveStep(FinalGradient(unit), options_.pending_home);
+  // A few bytes, that every update needs: where the updates run.
+  OutliveStep(Clip(), options_.optimizer_on_device ? Tier::kDevice : Tier::kHost);
+}
+
+void ProgramBlocks::OutliveStep(BlockId block, Tier home) {
+  trace_->blocks[Index(block)].lifetime = Lifetime::kPersistent;
+  trace_->blocks[Index(block)].home = home;
+}
+
+BlockId ProgramBlocks::Named(const std::string& name, std::string_view purpose,
+                             uint64_t size_bytes) {
+  auto [it, is_new] = by_name_.try_emplace(name, BlockId{});
+  if (is_new) {
+    it->second = BlockId(trace_->blocks.size());
+    trace_->blocks.push_back({.name = name,
+                              .purpose = std::string(purpose),
+                              .size_bytes = size_bytes,
+                              .lifetime = Lifetime::kStep,
+                              .home = Tier::kHost});
+  }
+  return it->second;
+}
+
+BlockId ProgramBlocks::GatheredWeights(uint32_t unit, std::string_view pass) {
+  return Named(fmt::format("{}/w {}", UnitName(unit), pass), "gathered",
+               layout_.units[unit].whole_elements * engine::SizeOf(layout_.options.precision));
+}
+
+BlockId ProgramBlocks::Tokens(uint32_t micro) {
+  return Named(fmt::format("tokens micro={}", micro), "batch",
+               2 * sizeof(int32_t) * model_.batch().num_tokens());
+}
+
+BlockId ProgramBlocks::Input(uint32_t unit, uint32_t micro) {
+  return Named(fmt::format("{}/x micro={}", UnitName(unit), micro), "activations",
+               model_.ActivationBytes());
+}
+
+BlockId ProgramBlocks::Kept(uint32_t unit, uint32_t micro) {
+  return Named(fmt::format("{}/kept micro={}", UnitName(unit), micro), "intermediates",
+               model_.KeptBytes(layout_.unit_specs[unit].kind));
+}
+
+BlockId ProgramBlocks::Upstream(uint32_t micro) {
+  return Named(fmt::format("d micro={}", micro), "activations", model_.ActivationBytes());
+}
+
+BlockId ProgramBlocks::WholeGradient(uint32_t unit) {
+  return Named(UnitName(unit) + "/g32", "gradients",
+               layout_.units[unit].whole_elements * sizeof(float));
+}
+
+BlockId ProgramBlocks::ReducedGradient(uint32_t unit) {
+  return Named(UnitName(unit) + "/g32 shard", "gradients",
+               layout_.units[unit].shard_elements * sizeof(float));
+}
+
+BlockId ProgramBlocks::RoundedGradient(uint32_t unit) {
+  return Named(UnitName(unit) + "/g", "gradients",
+               GradientElements(unit) * engine::SizeOf(DType::kBf16));
+}
+
+BlockId ProgramBlocks::FinalGradient(uint32_t unit) {
+  if (rounds_gradients()) return RoundedGradient(unit);
+  return layout_.options.shards_gradients() ? ReducedGradient(unit) : WholeGradient(unit);
+}
+
+BlockId ProgramBlocks::Own(uint32_t unit, std::string_view what, std::string_view purpose) {
+  return Named(fmt::format("{}/{} own", UnitName(unit), what), purpose,
+               layout_.units[unit].shard_elements * engine::SizeOf(layout_.options.precision));
+}
+
+BlockId ProgramBlocks::Norms() {
+  return Named("norms", "scalars", layout_.units.size() * sizeof(double));
+}
+BlockId ProgramBlocks::Clip() { return Named("clip", "scalars", sizeof(double)); }
+BlockId ProgramBlocks::Loss() { return Named("loss", "scalars", sizeof(double)); }
+
+}  // namespace strata::engine
