@@ -88,6 +88,9 @@ std::string SummaryToJson(const engine::SessionSummary& summary, const engine::P
     json["state_hash"] = fmt::format("{:016x}", summary.state_hash);
   }
   json["seconds"] = summary.seconds;
+  json["steps_clipped"] = summary.counts.clipped;
+  json["steps_rolled_back"] = summary.counts.rolled_back;
+  json["flushes"] = summary.counts.flushed;
   json["median_step_s"] = summary.median_step_s;
   json["predicted_step_s"] = run.predicted.step_s;
   json["bound_s"] = run.bound.seconds;
@@ -130,6 +133,11 @@ void PrintSummary(const Console& console, const engine::SessionSummary& summary,
           AgainstPrediction(summary.median_step_s, run));
     Print("loss    {:.4f} -> {:.4f} in {}\n", console.first_loss(), console.last_loss(),
           Duration(summary.seconds));
+  }
+  const engine::StepCounts& counts = summary.counts;
+  if (counts.clipped + counts.rolled_back + counts.flushed > 0) {
+    Print("clips   {} steps clipped, {} rolled back and redone, kept gradients flushed {} times\n",
+          counts.clipped, counts.rolled_back, counts.flushed);
   }
   if (!summary.stopped) {
     Print("hash    weights {:016x}, all state {:016x}\n", summary.weights_hash, summary.state_hash);

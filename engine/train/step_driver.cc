@@ -5,6 +5,7 @@
 #include <utility>
 
 #include "aio/base/check.h"
+#include "aio/base/log.h"
 #include "engine/config/lr_schedule.h"
 
 namespace strata::engine {
@@ -104,7 +105,23 @@ void StepDriver::Settle(DrivenStep* step) {
   ++done_;
   if (applies) applied_ = done_;
   if (clipped) ++counts_.clipped;
+  Observe(clipped);
+}
+
+void StepDriver::Observe(bool clipped) {
+  const bool speculated = policy_.speculates();
   policy_.Observe(clipped);
+  if (parts_.run->program.kind != StepKind::kSpeculative || policy_.speculates() == speculated)
+    return;
+  if (speculated)
+    Log(Severity::kInfo, "train",
+        "step {} was clipped: its updates are redone, and updates are deferred until {} steps in a "
+        "row are not",
+        done_, parts_.run->calm_steps);
+  else
+    Log(Severity::kInfo, "train",
+        "{} steps in a row were not clipped: updates are speculative again",
+        parts_.run->calm_steps);
 }
 
 }  // namespace strata::engine

@@ -71,6 +71,7 @@ class StepDriver {
   Status Become(StepKind kind);
   Result<prefetch::Timeline> Run(StepKind kind, uint64_t update_step);
   void Settle(DrivenStep* step);
+  void Observe(bool clipped);
 
   StepDriverParts parts_;
   ClipPolicy policy_;

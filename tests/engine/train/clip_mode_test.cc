@@ -4,6 +4,8 @@
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
+#include <fstream>
+#include <nlohmann/json.hpp>
 #include <string>
 #include <vector>
 
@@ -136,6 +138,61 @@ TEST(ClipModeItself, SpeculationNeedsAllStateOnNvmeAndSaysWhatToSet) {
   run = PlanRun(ConfigOf(scratch.path(), {.name = {}, .optimizer = "host"}, "1", "auto"), {});
   ASSERT_TRUE(run.ok()) << run.status().message();
   EXPECT_NE(run->program.kind, StepKind::kSpeculative);
+}
+
+std::vector<uint64_t> StepsInMetrics(const std::string& directory) {
+  std::vector<uint64_t> steps;
+  std::ifstream metrics(directory + "/run/metrics.jsonl");
+  for (std::string line; std::getline(metrics, line);)
+    steps.push_back(nlohmann::json::parse(line)["step"].get<uint64_t>());
+  return steps;
+}
+
+TEST(ClipModeItself, AStoppedRunHasAppliedAllAndResumesWithTheSameBits) {
+  for (const char* mode : {"speculative", "deferred"}) {
+    RunOutcome expected = Outcome({}, kThresholds[1], "norm_first");
+    for (uint64_t stop_after : {1u, 2u, 4u, 8u, 9u}) {
+      SCOPED_TRACE(fmt::format("{} stopped after {}", mode, stop_after));
+      ScratchDirectory scratch;
+      RunConfig config = ConfigOf(scratch.path(), {}, kThresholds[1], mode);
+      OrDie(TrainAndStopAfter(config, stop_after));
+      RunOutcome rest = OrDie(Train(config, SessionOptions::Start::kResume));
+      EXPECT_EQ(rest.first_step, stop_after);
+      EXPECT_EQ(rest.summary.state_hash, expected.summary.state_hash);
+      EXPECT_THAT(StepsInMetrics(scratch.path()),
+                  testing::ElementsAre(1, 2, 3, 4, 5, 6, 7, 8, 9, 10));
+    }
+  }
+}
+
+// Every step makes the weights -9 times what they were.
+TEST(ClipModeItself, AGradientThatIsNotFiniteLeavesTheStateOfTheStepsBefore) {
+  for (const auto& [clipping, mode] :
+       {std::pair("1e6", "speculative"), std::pair("1", "speculative"), std::pair("1", "deferred"),
+        std::pair("1", "norm_first")}) {
+    SCOPED_TRACE(fmt::format("clipping={} {}", clipping, mode));
+    ScratchDirectory scratch, calm;
+    auto config_of = [&](const std::string& directory, const char* with_mode, uint64_t steps) {
+      RunConfig config = ConfigOf(directory, {}, clipping, with_mode);
+      config.optimizer.lr = 10;
+      config.optimizer.weight_decay = 1;
+      config.train.steps = steps;
+      return config;
+    };
+    uint64_t last_step = 0;
+    Status status =
+        TrainWith(config_of(scratch.path(), mode, 200), {}, UINT64_MAX, [&](uint64_t step) {
+          last_step = step;
+        }).status();
+    EXPECT_THAT(status.message(), HasSubstr("not finite"));
+    EXPECT_THAT(status.message(), HasSubstr(fmt::format("step {}", last_step + 1)));
+    ASSERT_GT(last_step, 1u);
+    RunOutcome rest =
+        OrDie(Train(config_of(scratch.path(), mode, last_step), SessionOptions::Start::kResume));
+    EXPECT_EQ(rest.first_step, last_step);
+    RunOutcome expected = OrDie(Train(config_of(calm.path(), "norm_first", last_step)));
+    EXPECT_EQ(rest.summary.state_hash, expected.summary.state_hash);
+  }
 }
 
 }  // namespace

@@ -113,5 +113,33 @@ TEST_F(DriveFaultsTest, ADriveThatIsFullIsReportedAndTheRunGoesOnFromItsLastComm
   EXPECT_EQ(rest.summary.state_hash, expected_.summary.state_hash);
 }
 
+// In every kind of step there is: speculative, rolled back, deferred, flushed.
+TEST_F(DriveFaultsTest, ADeviceErrorInSpeculationOrInItsRedoLosesNothing) {
+  auto config = [](const std::string& directory) {
+    RunConfig clipping = Config(directory);
+    clipping.train.steps = 10;
+    clipping.train.clip_mode = ClipMode::kSpeculative;
+    clipping.train.gradient_clipping = 2.4;
+    clipping.train.clip_calm_steps = 2;
+    return clipping;
+  };
+  ScratchDirectory calm;
+  RunOutcome expected = OrDie(Train(config(calm.path())));
+  ASSERT_EQ(expected.summary.counts.rolled_back, 2u);
+  ASSERT_EQ(expected.summary.counts.flushed, 2u);
+  for (uint64_t after = 1; after < 10; ++after) {
+    ScratchDirectory scratch;
+    Status status = TrainWith(config(scratch.path()), WithFaults(), UINT64_MAX, [&](uint64_t step) {
+                      if (step == after && after % 2 == 0) engine_->SpoilRead({}, 3);
+                      if (step == after && after % 2 == 1) engine_->SpoilWrite({}, 3);
+                    }).status();
+    EXPECT_EQ(status.code(), Code::kIoError) << "after " << after << ": " << status.ToString();
+    EXPECT_THAT(status.message(), HasSubstr("Input/output error"));
+    RunOutcome rest = OrDie(Train(config(scratch.path()), kResume));
+    EXPECT_GE(rest.first_step + 2, after);
+    EXPECT_EQ(rest.summary.state_hash, expected.summary.state_hash) << "after " << after;
+  }
+}
+
 }  // namespace
 }  // namespace strata::engine

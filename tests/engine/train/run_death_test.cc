@@ -27,6 +27,8 @@ using fakes::Child;
 
 constexpr uint64_t kForever = UINT32_MAX;
 
+const std::string kTight = "tight";  // no setting: the smallest budgets
+
 struct Case {
   std::string name;
   std::string home;  // of weights and optimizer state
@@ -53,7 +55,10 @@ class RunDeathTest : public testing::TestWithParam<Case> {
     std::vector<std::string> sets = OffloadTo(GetParam().home, directory);
     sets.insert(sets.end(), {"train.steps=5", "checkpoint.every_steps=2", "checkpoint.keep_last=1",
                              "zero_optimization.prefetch_ops=4", "aio.backend=posix"});
-    sets.insert(sets.end(), GetParam().sets.begin(), GetParam().sets.end());
+    for (const std::string& set : GetParam().sets)
+      if (set != kTight) sets.push_back(set);
+    if (!GetParam().sets.empty() && GetParam().sets.back() == kTight)
+      for (std::string& set : TightBudgets(OrDie(TinyConfig(directory, sets)))) sets.push_back(set);
     return OrDie(TinyConfig(directory, sets));
   }
 
@@ -133,6 +138,18 @@ const std::vector<Case> kCases = {
      "nvme",
      {"zero_optimization.offload_optimizer.host_cache=1MiB", "checkpoint.every_steps=1",
       "checkpoint.keep_last=2"}},
+    // Speculates, rolls back, redoes deferred, flushes and speculates again, twice.
+    {"speculative_and_clipped",
+     "nvme",
+     {"train.steps=10", "train.clip_mode=speculative", "train.gradient_clipping=2.4",
+      "train.clip_calm_steps=2"}},
+    // Gradients wait on nvme.
+    {"speculative_and_clipped_in_little_memory",
+     "nvme",
+     {"train.steps=10", "train.clip_mode=speculative", "train.gradient_clipping=2.4",
+      "train.clip_calm_steps=2", kTight}},
+    {"deferred", "nvme", {"train.clip_mode=deferred"}},
+    {"deferred_host", "host", {"train.clip_mode=deferred"}},
 };
 
 INSTANTIATE_TEST_SUITE_P(Cases, RunDeathTest, testing::ValuesIn(kCases),
