@@ -111,6 +111,9 @@ const std::vector<Case> kCases = {
     {"deferred_in_host", {kWeightsInHost, kOptimizerInHost, "train.clip_mode=deferred"}},
     {"often_clipped", {"train.clip_mode=speculative", "train.clip_calm_steps=1"}},
     {"half_in_host", {kHalfInHost}},
+    {"half_in_host_a_checkpoint_every_step", {kHalfInHost, "checkpoint.every_steps=1"}},
+    {"all_in_host_a_checkpoint_every_step",
+     {kWeightsInHost, kOptimizerInHost, "checkpoint.every_steps=1"}},
     {"half_in_host_keeping_two", {kHalfInHost, "checkpoint.keep_last=2"}},
     {"weights_in_host", {kWeightsInHost}},
     {"weights_in_host_keeping_two", {kWeightsInHost, "checkpoint.keep_last=2"}}};

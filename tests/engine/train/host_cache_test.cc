@@ -92,6 +92,7 @@ TEST(HostCache, SavesItsFractionOfTheStateTrafficAndNoBitChanges) {
     RunOutcome with = OrDie(Train(config));
     double saved = 1 - BytesOfAStep(with) / BytesOfAStep(without);
     EXPECT_GE(saved, 0.9 * cached) << "cached " << cached;
+    RecordProperty(fmt::format("saved_at_{:.3f}", cached), fmt::format("{:.3f}", saved));
     EXPECT_EQ(with.summary.state_hash, without.summary.state_hash);
     EXPECT_THAT(with.losses, testing::ElementsAreArray(without.losses));
   }
@@ -111,7 +112,10 @@ TEST(HostCache, MemoryWithoutItSavesItsFractionOfTheReads) {
     auto bytes = static_cast<uint64_t>(fraction * static_cast<double>(StateBytes()));
     RunOutcome roomy = TrainWithCache(bytes, "0");
     double read = static_cast<double>(roomy.nvme_bytes_read[1]);
-    EXPECT_LE(read, (1 - 0.9 * fraction) * static_cast<double>(tight.nvme_bytes_read[1]));
+    double read_tight = static_cast<double>(tight.nvme_bytes_read[1]);
+    EXPECT_LE(read, (1 - 0.9 * fraction) * read_tight);
+    RecordProperty(fmt::format("reads_saved_at_{:.3f}", fraction),
+                   fmt::format("{:.3f}", 1 - read / read_tight));
     EXPECT_GE(roomy.nvme_bytes_written[1], StateBytes());
     EXPECT_EQ(roomy.summary.state_hash, tight.summary.state_hash);
   }
