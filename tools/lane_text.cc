@@ -61,4 +61,14 @@ std::string LaneTable(const std::array<LaneUse, prefetch::kNumLanes>& lanes, dou
   return table.ToString();
 }
 
+nlohmann::ordered_json LaneJson(const std::array<LaneUse, prefetch::kNumLanes>& lanes) {
+  nlohmann::ordered_json json;
+  for (size_t lane = 0; lane < prefetch::kNumLanes; ++lane) {
+    json[std::string(LaneName(prefetch::Lane(lane)))] = {{"busy_s", lanes[lane].busy_s},
+                                                         {"idle_s", lanes[lane].idle_s},
+                                                         {"stalled_s", lanes[lane].stalled_s}};
+  }
+  return json;
+}
+
 }  // namespace strata::tools

@@ -2,6 +2,7 @@
 #pragma once
 
 #include <array>
+#include <nlohmann/json.hpp>
 #include <string>
 
 #include "prefetch/timeline.h"
@@ -12,5 +13,8 @@ namespace strata::tools {
 // the step, idle after its last work. Nothing for a step of no length.
 std::string LaneTable(const std::array<prefetch::LaneUse, prefetch::kNumLanes>& lanes,
                       double step_s);
+
+// {"nvme-read": {"busy_s", "idle_s", "stalled_s": {reason: seconds}}, ...}, as in metrics.jsonl.
+nlohmann::ordered_json LaneJson(const std::array<prefetch::LaneUse, prefetch::kNumLanes>& lanes);
 
 }  // namespace strata::tools

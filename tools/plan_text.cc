@@ -274,6 +274,7 @@ std::string PlanToJson(const PlannedRun& run) {
   json["peak_device_bytes_by_purpose"] =
       run.plan.peak_by_purpose[static_cast<size_t>(Tier::kDevice)];
   json["peak_host_bytes_by_purpose"] = run.plan.peak_by_purpose[static_cast<size_t>(Tier::kHost)];
+  json["lanes"] = LaneJson(prefetch::UseOf(run.plan, run.predicted));
   for (size_t lane = 0; lane < prefetch::kNumLanes; ++lane) {
     json["bytes_by_lane"][std::string(LaneName(Lane(lane)))] = traffic.bytes_by_lane[lane];
   }

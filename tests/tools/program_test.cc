@@ -146,6 +146,12 @@ TEST_F(ProgramTest, PlanComparesStagesAndOffloads) {
     }
   }
   EXPECT_GT(json["largest"]["parameters"], json["parameters"]);
+  double step_s = json["predicted_step_s"].get<double>();
+  for (const auto& [lane, use] : json["lanes"].items()) {
+    double seconds = use["busy_s"].get<double>() + use["idle_s"].get<double>();
+    for (const auto& [reason, stalled] : use["stalled_s"].items()) seconds += stalled.get<double>();
+    EXPECT_NEAR(seconds, step_s, 1e-6 * step_s) << lane;
+  }
 }
 
 TEST_F(ProgramTest, PlanOfWhatDoesNotFitFailsAndSaysWhatToChange) {
