@@ -356,9 +356,11 @@ Status Session::FinishRun() {
 
 Status Session::WriteTrace() {
   StepView planned = StepOf(run_, traced_kind_);
+  // Below each measured step stands what was expected of it.
+  std::vector<prefetch::Timeline> expected(traced_.size(), planned.predicted);
   return directory_->WriteTrace(
       prefetch::ChromeTrace(planned.plan, {{.name = "measured", .steps = traced_},
-                                           {.name = "simulated", .steps = {planned.predicted}}}));
+                                           {.name = "simulated", .steps = std::move(expected)}}));
 }
 
 Result<SessionSummary> Session::Summarise(bool stopped) {

@@ -233,6 +233,14 @@ TEST_F(ProgramTest, TraceAndMetricsAgree) {
     traced_bytes[lane] += event["args"]["bytes"].get<double>();
     traced_us[lane] += event["dur"].get<double>();
   }
+  // Below every measured node stands the predicted one.
+  std::map<std::string, int> num_nodes;
+  for (const nlohmann::json& event : trace["traceEvents"]) {
+    if (event["ph"] == "X" && event["cat"] != "stall") {
+      ++num_nodes[processes[event["pid"].get<int>()]];
+    }
+  }
+  EXPECT_EQ(num_nodes["measured"], num_nodes["simulated"]);
   std::map<std::string, double> metric_bytes;
   std::map<std::string, double> metric_us;
   std::map<std::string, double> metric_stalled_us;
