@@ -230,6 +230,79 @@ TEST(StepProgram, WithClippingNoUpdateComesBeforeTheGlobalNorm) {
   EXPECT_TRUE(clipped);
 }
 
+const std::vector<StepKind> kKeepingKinds = {StepKind::kSpeculative, StepKind::kDeferred,
+                                             StepKind::kKeep, StepKind::kFlush};
+
+// Memory homes, so that there is something to place.
+Built BuildKind(StepKind kind, tiering::Tier pending_home, const Case& c) {
+  Built built = Build(c);
+  for (StateBlock& block : built.layout.blocks)
+    block.home = block.kind == StateKind::kWeights ? tiering::Tier::kDevice : tiering::Tier::kHost;
+  StepProgramOptions options = c.options;
+  options.kind = kind;
+  options.pending_home = pending_home;
+  built.program = MakeStepProgram(built.layout, *built.model, options);
+  return built;
+}
+
+// A run changes between these kinds, and what is at home in memory stays where it is.
+TEST(StepProgram, AllKindsThatKeepGradientsHaveTheSameHomesInTheSameSlots) {
+  for (const Case& c : AllCases()) {
+    if (c.options.num_micro_batches == 1 || c.world_size > 1) continue;
+    for (tiering::Tier home :
+         {tiering::Tier::kDevice, tiering::Tier::kHost, tiering::Tier::kNvme}) {
+      std::map<std::string, prefetch::Slot> expected;
+      for (StepKind kind : kKeepingKinds) {
+        Built built = BuildKind(kind, home, c);
+        ASSERT_TRUE(built.program.trace.Validate().ok())
+            << built.program.trace.Validate().ToString();
+        auto plan = prefetch::Compile(
+            built.program.trace, {.budgets = {.device_bytes = 64 << 20, .host_bytes = 64 << 20}});
+        ASSERT_TRUE(plan.ok()) << plan.status().ToString();
+        EXPECT_TRUE(prefetch::Verify(*plan).ok()) << prefetch::Verify(*plan).ToString();
+        std::map<std::string, prefetch::Slot> homes;
+        for (const prefetch::Resident& resident : plan->residents)
+          if (resident.is_home)
+            homes[plan->trace.blocks[Index(resident.block)].name] = resident.slot;
+        EXPECT_GT(homes.size(), built.layout.blocks.size());
+        if (expected.empty()) expected = homes;
+        EXPECT_EQ(homes, expected) << StepKindName(kind);
+      }
+    }
+  }
+}
+
+// What is left out or added to a step of each kind; the order is that of the other tests.
+TEST(StepProgram, EachKindUpdatesWhenItSays) {
+  for (StepKind kind : kKeepingKinds) {
+    Built built = BuildKind(kind, tiering::Tier::kHost, {.options = {.num_micro_batches = 2}});
+    std::set<uint32_t> updated;
+    std::set<uint32_t> used;  // in forward
+    std::set<uint32_t> closed;
+    for (const OpPayload& payload : built.program.payloads) {
+      bool is_forward = payload.role == OpRole::kEmbeddingForward ||
+                        payload.role == OpRole::kAttentionForward ||
+                        payload.role == OpRole::kMlpForward || payload.role == OpRole::kHead;
+      if (is_forward) used.insert(payload.unit);
+      if (is_forward && kind == StepKind::kDeferred) {
+        EXPECT_TRUE(updated.contains(payload.unit));
+      }
+      if (payload.role == OpRole::kNorm) closed.insert(payload.unit);
+      if (payload.role != OpRole::kUpdate) continue;
+      updated.insert(payload.unit);
+      EXPECT_EQ(payload.is_scaled, kind != StepKind::kSpeculative);
+      if (kind == StepKind::kSpeculative) {
+        EXPECT_TRUE(closed.contains(payload.unit));
+      }
+      if (kind == StepKind::kDeferred) {
+        EXPECT_FALSE(used.contains(payload.unit));
+      }
+    }
+    EXPECT_EQ(updated.size(), kind == StepKind::kKeep ? 0 : built.layout.units.size());
+    EXPECT_EQ(used.size(), kind == StepKind::kFlush ? 0 : built.layout.units.size());
+  }
+}
+
 // The last units in forward's order are the first in backward's: theirs are kept the shortest.
 TEST(StepProgram, TheLastUnitsKeepTheirIntermediatesFromForwardToBackward) {
   Built recomputing = Build({.options = {.num_micro_batches = 2}});
