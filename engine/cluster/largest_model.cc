@@ -83,7 +83,7 @@ uint64_t InferenceMemory::SequencesIn(uint64_t bytes, uint64_t seq_len) const {
 
 InferenceMemory InferenceMemoryOf(const LlamaConfig& model, Precision precision, uint64_t batch,
                                   uint64_t seq_len) {
-  uint64_t element = precision == Precision::kBf16 ? 2 : 4;
+  uint64_t element = SizeOf(DTypeOf(precision));
   InferenceMemory memory;
   memory.weights_bytes = NumParameters(model) * element;
   memory.kv_bytes_per_token =

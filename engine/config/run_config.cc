@@ -47,7 +47,7 @@ Result<std::vector<TomlLayer>> ParseLayers(std::string_view text, const std::str
 
 bool operator==(const RunConfig& a, const RunConfig& b) {
   auto comparable = [](const RunConfig& c) {
-    return std::tie(c.model, c.data, c.train, c.optimizer, c.scheduler, c.zero, c.aio, c.memory,
+    return std::tie(c.model, c.data, c.train, c.optimizer, c.fp16, c.scheduler, c.zero, c.aio, c.memory,
                     c.checkpoint);
   };
   return comparable(a) == comparable(b) && SameHardware(a.hardware, b.hardware);

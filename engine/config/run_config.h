@@ -17,13 +17,19 @@
 #include "aio/io_engine.h"
 #include "engine/config/lr_schedule.h"
 #include "engine/model/llama_config.h"
+#include "engine/optimizer/loss_scaler.h"
 #include "engine/optimizer/state_format.h"
 #include "prefetch/hardware.h"
 #include "tiering/block_store.h"
 
 namespace strata::engine {
 
-enum class Precision : uint8_t { kBf16, kFp32 };
+enum class Precision : uint8_t { kBf16, kFp32, kFp16 };
+constexpr DType DTypeOf(Precision precision) {
+  return precision == Precision::kBf16   ? DType::kBf16
+         : precision == Precision::kFp32 ? DType::kF32
+                                         : DType::kF16;
+}
 enum class MicroBatchSchedule : uint8_t { kVertical, kHorizontal };
 enum class Recompute : uint8_t { kAuto, kAll, kNone };
 // With gradient_clipping: when updates happen that need the global norm (docs/step-plan.md).
@@ -152,6 +158,7 @@ struct RunConfig {
   DataConfig data;
   TrainConfig train;
   OptimizerConfig optimizer;
+  LossScaleOptions fp16;  // [fp16], of precision "fp16"
   SchedulerConfig scheduler;
   ZeroConfig zero;
   AioConfig aio;

@@ -60,9 +60,10 @@ struct AdamSlices {
   uint8_t* v_scales = nullptr;  // int8
   const std::byte* gradient = nullptr;
   DType gradient_dtype = DType::kF32;
-  // bf16. split, int8: half of the master, read and written. fp32: written; null when the master
+  // 16 bits. split, int8: half of the master, read and written. fp32: written; null when the master
   // itself is what the model computes with (precision fp32).
   std::byte* weight = nullptr;
+  DType weight_dtype = DType::kBf16;  // fp32: or fp16
   // int8: the number of the first element among those rounded in this step; see DitherSeed.
   uint32_t dither = 0;
   uint64_t num_elements = 0;

@@ -8,16 +8,16 @@ namespace {
 // In both formats everything an element needs is loaded and stored once: the pass is bound by
 // memory (tests/bench/engine/adam_vs_stream.cc).
 //
-// kWeight: whether the master's bf16 copy is written, too.
-template <typename Gradient, bool kL2, bool kWeight>
+// Weight: of the master's 16-bit copy, if it is written, too.
+template <typename Gradient, bool kL2, bool kWeight, typename Weight = Bf16>
 void StepFp32(AdamScalars s, float* __restrict master, float* __restrict m, float* __restrict v,
-              const Gradient* __restrict gradient, Bf16* __restrict weight, uint64_t n) {
+              const Gradient* __restrict gradient, Weight* __restrict weight, uint64_t n) {
   const auto step = [&](uint64_t i) {
     const Element e = Updated<kL2>(s, {master[i], m[i], v[i]}, ToFloat(gradient[i]));
     master[i] = e.p;
     m[i] = e.m;
     v[i] = e.v;
-    if constexpr (kWeight) weight[i] = FromFloat<Bf16>(e.p);
+    if constexpr (kWeight) weight[i] = FromFloat<Weight>(e.p);
   };
   uint64_t i = 0;
   for (; i + kGroup <= n; i += kGroup) {
@@ -69,9 +69,15 @@ void StepAs(const AdamScalars& s, const AdamSlices& in) {
     return StepSplit<Gradient, kL2>(s, reinterpret_cast<int16_t*>(in.master), m, v, gradient,
                                     weight, in.num_elements);
   }
-  const auto step =
-      weight == nullptr ? &StepFp32<Gradient, kL2, false> : &StepFp32<Gradient, kL2, true>;
-  step(s, reinterpret_cast<float*>(in.master), m, v, gradient, weight, in.num_elements);
+  auto* master = reinterpret_cast<float*>(in.master);
+  if (weight == nullptr) {
+    StepFp32<Gradient, kL2, false>(s, master, m, v, gradient, weight, in.num_elements);
+  } else if (in.weight_dtype == DType::kBf16) {
+    StepFp32<Gradient, kL2, true>(s, master, m, v, gradient, weight, in.num_elements);
+  } else {
+    StepFp32<Gradient, kL2, true>(s, master, m, v, gradient, reinterpret_cast<F16*>(in.weight),
+                                  in.num_elements);
+  }
 }
 
 void Step(const AdamScalars& s, const AdamSlices& in) {

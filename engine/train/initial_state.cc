@@ -77,6 +77,8 @@ class Filler {
       StoreAs<int16_t>(values, block + first * sizeof(int16_t), remainder);
     } else if (is_weights && layout_.options.precision == DType::kBf16) {
       StoreAs<Bf16>(values, block + first * sizeof(Bf16), ToBf16);
+    } else if (is_weights && layout_.options.precision == DType::kF16) {
+      StoreAs<F16>(values, block + first * sizeof(F16), ToHalf);
     } else {
       std::memcpy(block + first * sizeof(float), values.data(), values.size_bytes());
     }

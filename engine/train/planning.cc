@@ -222,7 +222,7 @@ Result<PlannedRun> PrepareRun(const RunConfig& config) {
   PlannedRun run;
   run.config = config;
   run.threads = ResolveThreads(config);
-  DType precision = config.train.precision == Precision::kBf16 ? DType::kBf16 : DType::kF32;
+  DType precision = DTypeOf(config.train.precision);
   run.layout = MakeStateLayout(UnitsOf(config.model.llama),
                                {.precision = precision,
                                 .format = *config.optimizer.state,

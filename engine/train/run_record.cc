@@ -8,7 +8,7 @@ namespace strata::engine {
 namespace {
 
 std::string PrecisionName(Precision precision) {
-  return precision == Precision::kBf16 ? "bf16" : "fp32";
+  return std::string(DTypeName(DTypeOf(precision)));
 }
 
 template <typename T>

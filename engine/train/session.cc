@@ -133,7 +133,7 @@ Status Session::CheckStart(SessionOptions::Start start) const {
   if (start == SessionOptions::Start::kNew) {
     STRATA_RETURN_IF_ERROR(RunDirectory::CheckFree(config_.train.run_dir));
   }
-  return CheckCpuSupports(config_.train.precision == Precision::kBf16 ? DType::kBf16 : DType::kF32);
+  return CheckCpuSupports(DTypeOf(config_.train.precision));
 }
 
 Status Session::FindRank() {

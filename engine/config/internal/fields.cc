@@ -9,7 +9,7 @@ namespace {
 
 using namespace std::string_view_literals;
 
-constexpr std::array kPrecisions = {"bf16"sv, "fp32"sv};
+constexpr std::array kPrecisions = {"bf16"sv, "fp32"sv, "fp16"sv};
 constexpr std::array kRecomputes = {"auto"sv, "all"sv, "none"sv};
 constexpr std::array kSchedules = {"vertical"sv, "horizontal"sv};
 constexpr std::array kClipModes = {"auto"sv, "speculative"sv, "deferred"sv, "norm_first"sv};
@@ -116,6 +116,23 @@ void VisitOptimizer(FieldVisitor& v, OptimizerConfig& optimizer) {
   v.Number("weight_decay", optimizer.weight_decay, kRatio);
   v.Flag("no_decay_norms", optimizer.no_decay_norms);
   v.OptionalChoice("state", optimizer.state, kStateFormats);
+}
+
+// DeepSpeed's keys and defaults.
+void VisitFp16(FieldVisitor& v, LossScaleOptions& fp16, Precision precision) {
+  if (!v.OptionalSection("fp16", precision == Precision::kFp16)) return;
+  if (precision != Precision::kFp16) {
+    for (std::string_view key : {"loss_scale", "initial_scale_power", "loss_scale_window",
+                                 "hysteresis", "consecutive_hysteresis", "min_loss_scale"})
+      v.Inapplicable(key, "it is for [train] precision = \"fp16\"");
+    return;
+  }
+  v.Number("loss_scale", fp16.fixed_scale, {.min = 0, .max = 0x1p60});
+  v.Integer("initial_scale_power", fp16.initial_power, {0, 32});
+  v.Integer("loss_scale_window", fp16.window, {1, 1'000'000'000});
+  v.Integer("hysteresis", fp16.hysteresis, {1, 1'000'000});
+  v.Flag("consecutive_hysteresis", fp16.consecutive_hysteresis);
+  v.Number("min_loss_scale", fp16.min_scale, {.min = 0, .max = 0x1p60, .without_min = true});
 }
 
 // The schedule's keys. Those that its type does not have are refused, not ignored.
@@ -253,6 +270,7 @@ void VisitFields(FieldVisitor& v, RunConfig& config, std::string& model_config_p
   VisitModel(v, config.model, model_config_path, config.train.seed);
   VisitData(v, config.data, config.train);
   VisitOptimizer(v, config.optimizer);
+  VisitFp16(v, config.fp16, config.train.precision);
   SchedulerFields(v, config.scheduler).Visit(config.optimizer.lr, config.train.steps);
   VisitZero(v, config.zero);
   VisitAio(v, config.aio);

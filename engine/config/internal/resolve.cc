@@ -125,9 +125,9 @@ Status ResolveStateFormat(Precision precision, std::optional<StateFormat>& state
   if (is_bf16 || *state == StateFormat::kFp32) return OkStatus();
   return InvalidArgument(fmt::format(
       "[optimizer] state = \"{}\" keeps the 16 bits of the master weights that bf16 weights lack, "
-      "and [train] precision = \"fp32\" has none of those; set state = \"auto\" or precision = "
+      "and [train] precision = \"{}\" has none of those; set state = \"auto\" or precision = "
       "\"bf16\"",
-      StateFormatName(*state)));
+      StateFormatName(*state), DTypeName(DTypeOf(precision))));
 }
 
 Status CheckClipMode(const TrainConfig& train) {

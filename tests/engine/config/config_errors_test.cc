@@ -77,10 +77,16 @@ TEST(ConfigErrors, AValueOutOfRangeIsToldTheRange) {
 }
 
 TEST(ConfigErrors, AnUnknownChoiceListsThem) {
-  EXPECT_THAT(ErrorOf({"train.precision=fp16"}),
-              HasSubstr("must be one of \"bf16\", \"fp32\", is \"fp16\""));
+  EXPECT_THAT(ErrorOf({"train.precision=fp8"}),
+              HasSubstr("must be one of \"bf16\", \"fp32\", \"fp16\", is \"fp8\""));
   EXPECT_THAT(ErrorOf({"aio.backend=uring"}),
               HasSubstr("\"auto\", \"io_uring\", \"libaio\", \"posix\""));
+}
+
+TEST(ConfigErrors, ALossScaleIsForFp16) {
+  EXPECT_THAT(ErrorOf({"fp16.hysteresis=3"}), HasSubstr("precision = \"fp16\""));
+  EXPECT_THAT(ErrorOf({"train.precision=fp16", "optimizer.state=split"}),
+              HasSubstr("precision = \"fp16\" has none of those"));
 }
 
 TEST(ConfigErrors, DecimalUnitsAreRefusedNotGuessed) {

@@ -208,6 +208,30 @@ TEST(AdamTest, WithoutAWeightOnlyTheMasterIsWritten) {
   EXPECT_EQ(without.master, with.master);
 }
 
+// The same master, m and v as from an fp32 gradient of the same values; the copy is fp16.
+TEST(AdamTest, AnFp16GradientAndWeightAreOfTheSameStep) {
+  Tensor expected = RandomTensor(1003), halves = expected;
+  std::vector<F16> gradient, weight(1003);
+  for (float& value : expected.gradient) {
+    gradient.push_back(ToHalf(value));
+    value = FromHalf(gradient.back());
+  }
+  ThreadPool pool = ThreadPool::Create(2).value();
+  AdamStep(SomeScalars(), expected.Slices(DType::kF32), pool);
+  for (const std::string_view instruction_set : AdamInstructionSets()) {
+    Tensor actual = halves;
+    AdamSlices slices = actual.Slices(DType::kF32);
+    slices.gradient = reinterpret_cast<const std::byte*>(gradient.data());
+    slices.gradient_dtype = slices.weight_dtype = DType::kF16;
+    slices.weight = reinterpret_cast<std::byte*>(weight.data());
+    AdamStepWith(instruction_set, SomeScalars(), slices);
+    EXPECT_EQ(actual.master, expected.master);
+    EXPECT_EQ(actual.m, expected.m);
+    EXPECT_EQ(actual.v, expected.v);
+    for (size_t i = 0; i < weight.size(); ++i) ASSERT_EQ(weight[i], ToHalf(actual.master[i]));
+  }
+}
+
 TEST(AdamTest, NotANumberInAGradientStaysInItsElement) {
   Tensor tensor = RandomTensor(50);
   tensor.gradient[17] = std::numeric_limits<float>::quiet_NaN();

@@ -1,5 +1,5 @@
 // The loss scale against DeepSpeed's own (tests/golden/make_loss_scale.py), step by step.
-#include "engine/train/loss_scaler.h"
+#include "engine/optimizer/loss_scaler.h"
 
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>

@@ -1,4 +1,4 @@
-#include "engine/train/loss_scaler.h"
+#include "engine/optimizer/loss_scaler.h"
 
 #include <fmt/format.h>
 
