@@ -31,6 +31,8 @@ StepReport ForPeople(const engine::StepReport& report) {
           .loss = report.loss,
           .learning_rate = report.learning_rate,
           .grad_norm = report.gradient_norm,
+          .loss_scale = report.loss_scale,
+          .skipped = report.skipped,
           .tokens_per_s = report.tokens_per_s(),
           .seconds_left = static_cast<double>(report.total_steps - report.step) * report.seconds(),
           .read_gb_per_s = report.bytes_per_s(Lane::kNvmeRead) / kGb,

@@ -21,13 +21,20 @@ struct Field {
   std::string text;
   int rank;  // where room is short, fields of a higher rank are left out first
 };
-using Fields = std::array<Field, 9>;
+using Fields = std::array<Field, 10>;
+
+std::string ScaleText(const StepReport& report) {
+  if (!report.loss_scale) return {};
+  if (report.skipped) return fmt::format("overflow at scale {:g}: skipped", *report.loss_scale);
+  return fmt::format("scale {:g}", *report.loss_scale);
+}
 
 Fields FieldsOf(const StepReport& report) {
   std::string total = fmt::format("{}", report.total_steps);
   return {{
       {fmt::format("step {:>{}}/{}", report.step, total.size(), total), 0},
       {fmt::format("loss {:.4f}", report.loss), 1},
+      {ScaleText(report), 1},
       {fmt::format("lr {:.2e}", report.learning_rate), 6},
       {fmt::format("|g| {:.3g}", report.grad_norm), 7},
       {FormatCount(report.tokens_per_s) + " tok/s", 3},

@@ -3,6 +3,7 @@
 
 #include <cstddef>
 #include <cstdint>
+#include <optional>
 #include <string>
 
 #include "tools/terminal.h"
@@ -15,6 +16,8 @@ struct StepReport {
   double loss = 0;
   double learning_rate = 0;
   double grad_norm = 0;
+  std::optional<double> loss_scale = {};  // fp16
+  bool skipped = false;                   // fp16: gradients overflowed, nothing was updated
   double tokens_per_s = 0;
   double seconds_left = 0;
   double read_gb_per_s = 0;  // NVMe

@@ -19,6 +19,11 @@ LossScaler::LossScaler(const LossScaleOptions& options) : options_(options) {
   state_.hysteresis_left = options.hysteresis;
 }
 
+void LossScaler::Restore(const LossScaleState& state) {
+  state_ = state;
+  if (options_.fixed_scale > 0) state_.scale = options_.fixed_scale;
+}
+
 Status LossScaler::Update(bool overflowed) {
   ++state_.steps;
   if (overflowed) return AfterOverflow();

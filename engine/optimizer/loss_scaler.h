@@ -36,7 +36,8 @@ class LossScaler {
 
   double scale() const { return state_.scale; }
   const LossScaleState& state() const { return state_; }
-  void Restore(const LossScaleState& state) { state_ = state; }
+  // A fixed scale stays.
+  void Restore(const LossScaleState& state);
 
   // After each step. kFailedPrecondition: an overflow at the least scale; says what else may help.
   Status Update(bool overflowed);

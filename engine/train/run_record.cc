@@ -20,10 +20,38 @@ Status MustAgree(std::string_view what, const T& saved, const T& now) {
                   what, saved, now));
 }
 
+nlohmann::ordered_json ToJson(const LossScaleState& state) {
+  nlohmann::ordered_json json;
+  json["scale"] = state.scale;
+  json["steps"] = state.steps;
+  json["steps_since_change"] = state.steps_since_change;
+  json["hysteresis_left"] = state.hysteresis_left;
+  return json;
+}
+
+RunProgress ProgressOf(const nlohmann::json& json) {
+  RunProgress progress;
+  progress.steps = json.at("step").get<uint64_t>();
+  progress.updates = json.value("updates", progress.steps);  // older records skipped nothing
+  if (!json.contains("loss_scale")) return progress;
+  const nlohmann::json& scale = json.at("loss_scale");
+  progress.loss_scale = {.scale = scale.at("scale").get<double>(),
+                         .steps = scale.at("steps").get<uint64_t>(),
+                         .steps_since_change = scale.at("steps_since_change").get<uint64_t>(),
+                         .hysteresis_left = scale.at("hysteresis_left").get<uint32_t>()};
+  return progress;
+}
+
 }  // namespace
 
-RunRecord MakeRunRecord(const RunConfig& config, uint64_t data_fingerprint, uint64_t step) {
-  return {.step = step,
+RunProgress FirstProgress(const RunConfig& config) {
+  return {.loss_scale = LossScaler(config.fp16).state()};
+}
+
+RunRecord MakeRunRecord(const RunConfig& config, uint64_t data_fingerprint,
+                        const RunProgress& progress) {
+  return {.step = progress.steps,
+          .progress = progress,
           .model_config = ToConfigJson(config.model.llama, DType::kF32),
           .precision = PrecisionName(config.train.precision),
           .state_format = std::string(StateFormatName(*config.optimizer.state)),
@@ -37,6 +65,8 @@ RunRecord MakeRunRecord(const RunConfig& config, uint64_t data_fingerprint, uint
 std::string ToJson(const RunRecord& record) {
   nlohmann::ordered_json json;
   json["step"] = record.step;
+  json["updates"] = record.progress.updates;
+  if (record.precision == "fp16") json["loss_scale"] = ToJson(record.progress.loss_scale);
   json["precision"] = record.precision;
   json["state_format"] = record.state_format;
   json["world_size"] = record.world_size;
@@ -53,6 +83,7 @@ Result<RunRecord> ParseRunRecord(const std::string& text) {
   if (json.is_discarded()) return DataLoss("the checkpoint's record is not JSON");
   try {
     return RunRecord{.step = json.at("step").get<uint64_t>(),
+                     .progress = ProgressOf(json),
                      .model_config = json.at("model_config").get<std::string>(),
                      .precision = json.at("precision").get<std::string>(),
                      .state_format = json.value("state_format", RunRecord{}.state_format),

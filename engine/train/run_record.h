@@ -7,11 +7,19 @@
 
 #include "aio/base/status.h"
 #include "engine/config/run_config.h"
+#include "engine/optimizer/loss_scaler.h"
 
 namespace strata::engine {
 
+struct RunProgress {
+  uint64_t steps = 0;         // done
+  uint64_t updates = 0;       // of them those that were not skipped
+  LossScaleState loss_scale;  // of fp16
+};
+
 struct RunRecord {
-  uint64_t step = 0;  // steps done
+  uint64_t step = 0;  // progress.steps
+  RunProgress progress = {};
   // What a resumed run must have equal, or its result would not be this run's.
   std::string model_config;  // config.json
   std::string precision;
@@ -23,7 +31,10 @@ struct RunRecord {
   uint64_t train_batch_size = 0;
 };
 
-RunRecord MakeRunRecord(const RunConfig& config, uint64_t data_fingerprint, uint64_t step);
+RunRecord MakeRunRecord(const RunConfig& config, uint64_t data_fingerprint,
+                        const RunProgress& progress);
+// Of a run that has not begun.
+RunProgress FirstProgress(const RunConfig& config);
 
 std::string ToJson(const RunRecord& record);
 Result<RunRecord> ParseRunRecord(const std::string& json);

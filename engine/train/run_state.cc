@@ -94,13 +94,13 @@ Result<std::optional<RunState>> OpenRunState(const RunStateParts& parts) {
   }
   STRATA_ASSIGN_OR_RETURN(RunRecord record, NewestRecord(parts));
   STRATA_RETURN_IF_ERROR(CheckResumable(
-      record, MakeRunRecord(parts.run->config, parts.data_fingerprint, record.step)));
+      record, MakeRunRecord(parts.run->config, parts.data_fingerprint, record.progress)));
   STRATA_ASSIGN_OR_RETURN(
       std::unique_ptr<BlockStore> store,
       BlockStore::Open(StoreOptions(parts), parts.run->store_blocks, parts.engine));
   RunState state;
   STRATA_RETURN_IF_ERROR(GiveAccess(parts, std::move(store), state));
-  state.step = record.step;
+  state.progress = record.progress;
   STRATA_RETURN_IF_ERROR(state.access->LoadMemoryHomes());
   return std::optional<RunState>(std::move(state));
 }
@@ -114,7 +114,8 @@ Status WriteFirstState(const RunStateParts& parts, WeightSource& weights, Thread
                                              parts.observer->OnProgress("writing the first state",
                                                                         done, total);
                                            }));
-  RunRecord record = MakeRunRecord(parts.run->config, parts.data_fingerprint, 0);
+  RunRecord record =
+      MakeRunRecord(parts.run->config, parts.data_fingerprint, FirstProgress(parts.run->config));
   return Checkpointer(parts.run->config, parts.run->commits_every_step, {}, *parts.directory,
                       *state.store, *state.behind)
       .AfterStep(record, Checkpointer::Force::kYes);
@@ -131,6 +132,7 @@ Result<RunState> CreateRunState(const RunStateParts& parts, WeightSource& weight
   RunState state;
   Status written = GiveAccess(parts, std::move(store), state);
   if (written.ok()) written = WriteFirstState(parts, weights, pool, state);
+  state.progress = FirstProgress(parts.run->config);
   if (written.ok()) return state;
   state = {};
   Status removed =

@@ -24,7 +24,7 @@ struct RunState {
   std::unique_ptr<tiering::BlockStore> store;
   std::unique_ptr<StateAccess> access;
   std::unique_ptr<WriteBehind> behind;
-  uint64_t step = 0;  // steps done
+  RunProgress progress;
 };
 
 struct RunStateParts {

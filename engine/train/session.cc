@@ -98,7 +98,7 @@ class Session final : public TrainingSession {
   Result<SessionSummary> Summarise(bool stopped);
   // Of the state, which may be one step behind what was computed.
   RunRecord Record() const {
-    return MakeRunRecord(config_, dataset_->fingerprint(), driver_->steps_applied());
+    return MakeRunRecord(config_, dataset_->fingerprint(), driver_->applied());
   }
 
   RunConfig config_;
@@ -228,10 +228,11 @@ Status Session::OpenOrCreateState(SessionOptions::Start start) {
   state_ = std::move(*opened);
   STRATA_RETURN_IF_ERROR(directory_->WriteConfig(ToToml(config_)));
   STRATA_RETURN_IF_ERROR(directory_->WritePlan(PlanJson(run_.plan)));
-  STRATA_RETURN_IF_ERROR(directory_->TruncateMetrics(state_.step));
-  observer_.OnStarted(state_.step, is_resumed                      ? "committed state"
-                                   : config_.model.weights.empty() ? "random weights"
-                                                                   : config_.model.weights);
+  STRATA_RETURN_IF_ERROR(directory_->TruncateMetrics(state_.progress.steps));
+  observer_.OnStarted(state_.progress.steps, is_resumed ? "committed state"
+                                             : config_.model.weights.empty()
+                                                 ? "random weights"
+                                                 : config_.model.weights);
   return OkStatus();
 }
 
@@ -247,8 +248,9 @@ Status Session::PlaceOptimizerThreads() {
 }
 
 Status Session::MakeDriver() {
-  checkpointer_ = std::make_unique<Checkpointer>(config_, run_.commits_every_step, state_.step,
-                                                 *directory_, *state_.store, *state_.behind);
+  checkpointer_ =
+      std::make_unique<Checkpointer>(config_, run_.commits_every_step, state_.progress.steps,
+                                     *directory_, *state_.store, *state_.behind);
   STRATA_RETURN_IF_ERROR(checkpointer_->Reconcile());
   // From here on the plan's cached copies own the arena; checkpoints use the reserve above it.
   state_.access->SetStaging(host_->bytes().last(run_.staging_bytes));
@@ -258,7 +260,7 @@ Status Session::MakeDriver() {
                           communicator_.get(), state_.behind.get(), &numa_},
                          RunnerOptions(run_)));
   driver_.emplace(StepDriverParts{&run_, &*runner_, device_.get(), &*host_, state_.store.get()},
-                  state_.step);
+                  state_.progress);
   STRATA_RETURN_IF_ERROR(driver_->Prepare());
   counted_ = state_.store->counters();
   return OkStatus();
@@ -271,11 +273,13 @@ StepReport Session::MakeReport(const DrivenStep& step) {
   report.step = driver_->steps_done();
   report.total_steps = config_.train.steps;
   report.loss = step.result.loss;
-  report.learning_rate = LearningRate(config_.scheduler, config_.optimizer.lr, report.step - 1);
+  report.learning_rate = step.learning_rate;
   report.gradient_norm = step.result.gradient_norm;
   report.clipped = step.result.clipped;
   report.kind = step.kind;
   report.rolled_back = step.rolled_back;
+  report.skipped = step.skipped;
+  if (config_.train.precision == Precision::kFp16) report.loss_scale = step.loss_scale;
   report.tokens = config_.train.train_batch_size * config_.data.seq_len;
   report.step_s = step.timeline.step_s;
   report.commit_s = commit_s_;
@@ -306,7 +310,7 @@ Status Session::PrepareStep() {
 Result<StepReport> Session::RunStep() {
   STRATA_RETURN_IF_ERROR(PrepareStep());
   STRATA_ASSIGN_OR_RETURN(DrivenStep step, driver_->Step());
-  if (!step.result.not_finite.ok()) {
+  if (!step.result.not_finite.ok() && !step.skipped) {
     // The steps before it are not lost.
     STRATA_RETURN_IF_ERROR(CommitStep(Checkpointer::Force::kNo));
     return step.result.not_finite;

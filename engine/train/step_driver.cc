@@ -23,6 +23,14 @@ std::chrono::milliseconds StallDeadline(const prefetch::Timeline& predicted) {
 
 }  // namespace
 
+StepDriver::StepDriver(const StepDriverParts& parts, const RunProgress& progress)
+    : parts_(parts), policy_(parts.run->calm_steps), done_(progress), applied_(progress) {
+  const RunConfig& config = parts.run->config;
+  if (config.train.precision != Precision::kFp16) return;
+  scaler_.emplace(config.fp16);
+  scaler_->Restore(progress.loss_scale);
+}
+
 StepKind StepDriver::NextKind() const {
   switch (parts_.run->program.kind) {
     case StepKind::kSpeculative:
@@ -53,14 +61,19 @@ Status StepDriver::Become(StepKind kind) {
   return executor_->Prime();
 }
 
-Result<prefetch::Timeline> StepDriver::Run(StepKind kind, uint64_t update_step) {
-  STRATA_RETURN_IF_ERROR(Become(kind));
+double StepDriver::LearningRateOf(uint64_t update) const {
   const RunConfig& config = parts_.run->config;
-  parts_.runner->BeginStep(
-      {.program = &StepOf(*parts_.run, kind).program,
-       .step = done_,
-       .update_step = update_step,
-       .learning_rate = LearningRate(config.scheduler, config.optimizer.lr, update_step)});
+  return LearningRate(config.scheduler, config.optimizer.lr, update);
+}
+
+// What it applies, if anything, is the update after those of the state.
+Result<prefetch::Timeline> StepDriver::Run(StepKind kind) {
+  STRATA_RETURN_IF_ERROR(Become(kind));
+  parts_.runner->BeginStep({.program = &StepOf(*parts_.run, kind).program,
+                            .step = done_.steps,
+                            .update = applied_.updates,
+                            .learning_rate = LearningRateOf(applied_.updates),
+                            .loss_scale = scaler_ ? scaler_->scale() : 1});
   return executor_->RunStep();
 }
 
@@ -68,8 +81,7 @@ Status StepDriver::Prepare() { return Become(NextKind()); }
 
 Status StepDriver::Flush() {
   if (!pending_) return OkStatus();
-  STRATA_RETURN_IF_ERROR(
-      Run(StepKind::kFlush, applied_).status().With("applying the last step's gradients"));
+  STRATA_RETURN_IF_ERROR(Run(StepKind::kFlush).status().With("applying the last step's gradients"));
   pending_ = false;
   applied_ = done_;
   ++counts_.flushed;
@@ -79,33 +91,47 @@ Status StepDriver::Flush() {
 Result<DrivenStep> StepDriver::Step() {
   STRATA_CHECK(!NeedsFlush());
   DrivenStep step{.kind = NextKind(), .timeline = {}, .result = {}};
-  const bool deferred = step.kind == StepKind::kDeferred;
-  STRATA_ASSIGN_OR_RETURN(step.timeline, Run(step.kind, deferred ? applied_ : done_));
+  step.loss_scale = scaler_ ? scaler_->scale() : 1;
+  step.learning_rate = LearningRateOf(done_.updates);
+  STRATA_ASSIGN_OR_RETURN(step.timeline, Run(step.kind));
   step.result = parts_.runner->result();
-  if (deferred) applied_ = done_;
-  Settle(&step);
+  if (step.kind == StepKind::kDeferred) applied_ = done_;
+  STRATA_RETURN_IF_ERROR(Settle(&step));
   return step;
 }
 
-void StepDriver::Settle(DrivenStep* step) {
+bool StepDriver::Applies(DrivenStep* step) {
+  const bool is_valid = step->result.not_finite.ok();
+  if (step->kind == StepKind::kInBackward || step->kind == StepKind::kAfterNorm) return is_valid;
+  if (step->kind != StepKind::kSpeculative) return false;
+  if (is_valid && !step->result.clipped) return true;
+  parts_.store->Rollback();
+  executor_.reset();  // its cached copies are of what was rolled back
+  step->rolled_back = true;
+  ++counts_.rolled_back;
+  return false;
+}
+
+Status StepDriver::Settle(DrivenStep* step) {
   const bool is_finite = step->result.not_finite.ok();
-  const bool clipped = is_finite && step->result.clipped;
-  bool applies = step->kind == StepKind::kInBackward || step->kind == StepKind::kAfterNorm;
-  if (step->kind == StepKind::kSpeculative) {
-    applies = is_finite && !clipped;
-    if (!applies) {
-      parts_.store->Rollback();
-      executor_.reset();  // its cached copies are of what was rolled back
-      step->rolled_back = true;
-      ++counts_.rolled_back;
-    }
-  }
+  const bool applies = Applies(step);
   pending_ = is_finite && !applies;
-  if (!is_finite) return;
-  ++done_;
-  if (applies) applied_ = done_;
-  if (clipped) ++counts_.clipped;
-  Observe(clipped);
+  if (!is_finite && !scaler_) return OkStatus();
+  if (scaler_) {
+    STRATA_RETURN_IF_ERROR(scaler_->Update(!is_finite));
+    done_.loss_scale = scaler_->state();
+  }
+  ++done_.steps;
+  if (is_finite) ++done_.updates;
+  if (!pending_) applied_ = done_;
+  if (!is_finite) {
+    step->skipped = true;
+    ++counts_.skipped;
+    return OkStatus();
+  }
+  if (step->result.clipped) ++counts_.clipped;
+  Observe(step->result.clipped);
+  return OkStatus();
 }
 
 void StepDriver::Observe(bool clipped) {
@@ -117,7 +143,7 @@ void StepDriver::Observe(bool clipped) {
     Log(Severity::kInfo, "train",
         "step {} was clipped: its updates are redone, and updates are deferred until {} steps in a "
         "row are not",
-        done_, parts_.run->calm_steps);
+        done_.steps, parts_.run->calm_steps);
   else
     Log(Severity::kInfo, "train",
         "{} steps in a row were not clipped: updates are speculative again",

@@ -165,7 +165,10 @@ Status KeepWhatPays(const StepWay& way, const Budgets& budgets, PlannedRun& run)
 
 Result<std::vector<StepWay>> AllowedWays(const PlannedRun& run) {
   const TrainConfig& train = run.config.train;
-  if (train.gradient_clipping == 0) return std::vector<StepWay>{{StepKind::kInBackward}};
+  // An fp16 step may turn out to have overflowed, so its updates are like those that may be
+  // clipped.
+  const bool may_take_back = train.gradient_clipping > 0 || train.precision == Precision::kFp16;
+  if (!may_take_back) return std::vector<StepWay>{{StepKind::kInBackward}};
   const bool wants_any = train.clip_mode == ClipMode::kAuto;
   if (train.clip_mode == ClipMode::kSpeculative && !AllOnNvme(run.layout))
     return InvalidArgument(

@@ -27,6 +27,10 @@ std::string ToJson(const StepReport& report) {
   json["lr"] = report.learning_rate;
   json["grad_norm"] = report.gradient_norm;
   json["clipped"] = report.clipped;
+  if (report.loss_scale) {
+    json["loss_scale"] = *report.loss_scale;
+    json["skipped"] = report.skipped;
+  }
   json["update"] = StepKindName(report.kind);
   json["rolled_back"] = report.rolled_back;
   json["tokens"] = report.tokens;

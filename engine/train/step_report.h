@@ -3,6 +3,7 @@
 
 #include <array>
 #include <cstdint>
+#include <optional>
 #include <string>
 
 #include "engine/zero/step_program.h"
@@ -18,6 +19,8 @@ struct StepReport {
   double gradient_norm = 0;
   bool clipped = false;
   StepKind kind = StepKind::kAfterNorm;
+  bool skipped = false;              // fp16: its gradients overflowed, and nothing was updated
+  std::optional<double> loss_scale = {};  // fp16: of this step
   bool rolled_back = false;  // its updates were; they are made again, clipped, with the next step
   uint64_t tokens = 0;
   double step_s = 0;    // first node's start to last node's end

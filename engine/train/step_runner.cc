@@ -20,10 +20,10 @@ std::span<T> As(Bytes bytes) {
 // `num_elements` from `in_shard` on, in the blocks of a kUpdate.
 AdamSlices SlicesOf(const LayoutOptions& options, const UnitState::Chunk& chunk,
                     std::span<const Bytes> blocks, uint64_t in_shard, uint64_t num_elements) {
-  bool is_bf16 = options.precision == DType::kBf16;
+  bool is_narrow = options.precision != DType::kF32;
   bool is_int8 = options.format == StateFormat::kInt8;
   uint64_t in_chunk = in_shard - chunk.first_element;
-  uint64_t in_master = is_bf16 ? in_chunk : in_shard;
+  uint64_t in_master = is_narrow ? in_chunk : in_shard;
   uint64_t moment_bytes = is_int8 ? 1 : sizeof(float);
   uint64_t master_bytes = options.format == StateFormat::kFp32 ? sizeof(float) : sizeof(int16_t);
   AdamSlices slices{.format = options.format,
@@ -33,13 +33,22 @@ AdamSlices SlicesOf(const LayoutOptions& options, const UnitState::Chunk& chunk,
                     .gradient = blocks[3].data() + in_shard * SizeOf(options.precision),
                     .gradient_dtype = options.precision,
                     .num_elements = num_elements};
-  if (is_bf16) slices.weight = blocks[4].data() + in_shard * sizeof(Bf16);
+  if (is_narrow) slices.weight = blocks[4].data() + in_shard * SizeOf(options.precision);
+  slices.weight_dtype = options.precision;
   if (is_int8) {
     uint64_t in_scales = chunk.num_elements + in_chunk / kScaledElements;
     slices.m_scales = reinterpret_cast<uint8_t*>(blocks[1].data()) + in_scales;
     slices.v_scales = reinterpret_cast<uint8_t*>(blocks[2].data()) + in_scales;
   }
   return slices;
+}
+
+// The weights of an update that is skipped: those that their masters have had all along. The op
+// overwrites its weights without having been given their old values.
+void KeepWeights(const AdamSlices& slices) {
+  const auto* master = reinterpret_cast<const float*>(slices.master);
+  auto* weight = reinterpret_cast<F16*>(slices.weight);
+  for (uint64_t i = 0; i < slices.num_elements; ++i) weight[i] = ToHalf(master[i]);
 }
 
 // The fourth operand of attention and mlp, or nothing.
@@ -157,7 +166,8 @@ Status StepRunner::RunHead(const OpPayload& payload, const prefetch::Operands& o
   }
   double tokens = static_cast<double>(options_.train_batch_size * parts_.model->batch().seq_len);
   return parts_.model->Head(stream, unit, rest[0], Targets(rest[1]),
-                            static_cast<float>(1.0 / tokens), rest[2], rest[3], operands.workspace);
+                            static_cast<float>(inputs_.loss_scale / tokens), rest[2], rest[3],
+                            operands.workspace);
 }
 
 Status StepRunner::RunBackward(const OpPayload& payload, const prefetch::Operands& operands,
@@ -181,9 +191,10 @@ Status StepRunner::ReduceGradient(Blocks blocks) const {
 }
 
 Status StepRunner::RoundGradient(Blocks blocks, const tiering::StreamContext& stream) const {
-  size_t elements = blocks[1].size() / SizeOf(DType::kBf16);
+  DType dtype = parts_.layout->options.precision;
+  size_t elements = blocks[1].size() / SizeOf(dtype);
   return parts_.kernels->Cast(stream, DenseMatrix(blocks[0].data(), DType::kF32, 1, elements),
-                              DenseMatrix(blocks[1].data(), DType::kBf16, 1, elements));
+                              DenseMatrix(blocks[1].data(), dtype, 1, elements));
 }
 
 Status StepRunner::AddNorm(const OpPayload& payload, Blocks blocks) {
@@ -191,9 +202,9 @@ Status StepRunner::AddNorm(const OpPayload& payload, Blocks blocks) {
   std::span<double> norms = As<double>(blocks[1]);
   if (payload.is_first) std::fill(norms.begin(), norms.end(), 0.0);
   double squares = SumOfSquares(blocks[0].data(), dtype, blocks[0].size() / SizeOf(dtype), pool_);
-  if (!std::isfinite(squares) && !KeepsGradients(inputs_.program->kind))
+  if (!std::isfinite(squares) && !KeepsGradients(inputs_.program->kind) && !skips_overflows())
     return GradientNotFinite(parts_.layout->unit_specs[payload.unit].name);
-  norms[payload.unit] = squares;
+  norms[payload.unit] = squares / (inputs_.loss_scale * inputs_.loss_scale);
   return OkStatus();
 }
 
@@ -201,7 +212,10 @@ Status StepRunner::Clip(Blocks blocks) const {
   std::span<double> norms = As<double>(blocks[0]);
   double squares = std::accumulate(norms.begin(), norms.end(), 0.0);
   STRATA_RETURN_IF_ERROR(parts_.communicator->AllReduceSum({&squares, 1}));
-  As<double>(blocks[1])[0] = ClipCoefficient(std::sqrt(squares), options_.gradient_clipping);
+  double coefficient = ClipCoefficient(std::sqrt(squares), options_.gradient_clipping);
+  // Not a number: nothing is to be applied.
+  bool applies = std::isfinite(squares);
+  As<double>(blocks[1])[0] = applies ? coefficient / inputs_.loss_scale : std::nan("");
   return OkStatus();
 }
 
@@ -209,7 +223,7 @@ Status StepRunner::Update(const OpPayload& payload, Blocks b) {
   const StateLayout& layout = *parts_.layout;
   const UnitState& unit = layout.units[payload.unit];
   const UnitState::Chunk& chunk = unit.chunks[payload.chunk];
-  double scale = payload.is_scaled ? As<double>(b.back())[0] : 1.0;
+  double scale = payload.is_scaled ? As<double>(b.back())[0] : 1.0 / inputs_.loss_scale;
   uint64_t shard_start = parts_.communicator->rank() * unit.shard_elements;
 
   // One slice per tensor, as some are decayed and some are not.
@@ -221,10 +235,13 @@ Status StepRunner::Update(const OpPayload& payload, Blocks b) {
     AdamHyperparameters hyper = options_.adam;
     if (tensor.is_norm && !options_.decays_norms) hyper.weight_decay = 0;
     AdamSlices slices = SlicesOf(layout.options, chunk, b, begin - shard_start, end - begin);
-    slices.dither =
-        DitherSeed(inputs_.update_step + 1, payload.unit) + static_cast<uint32_t>(begin);
+    if (std::isnan(scale)) {
+      KeepWeights(slices);
+      continue;
+    }
+    slices.dither = DitherSeed(inputs_.update + 1, payload.unit) + static_cast<uint32_t>(begin);
     const AdamScalars scalars =
-        MakeAdamScalars(hyper, inputs_.learning_rate, inputs_.update_step + 1, scale);
+        MakeAdamScalars(hyper, inputs_.learning_rate, inputs_.update + 1, scale);
     if (parts_.numa != nullptr) {
       AdamStepOnNodes(scalars, slices, pool_, *parts_.numa);
     } else {
@@ -244,7 +261,7 @@ Status StepRunner::Report(Blocks blocks) {
   result_.gradient_norm = std::sqrt(sums[1]);
   result_.clipped = ClipCoefficient(result_.gradient_norm, options_.gradient_clipping) < 1;
   Status status = CheckFinite(norms);
-  if (!KeepsGradients(inputs_.program->kind)) return status;
+  if (!KeepsGradients(inputs_.program->kind) && !skips_overflows()) return status;
   result_.not_finite = std::move(status);
   return OkStatus();
 }

@@ -31,7 +31,8 @@ struct StepResult {
   double loss = 0;  // mean over the tokens of the whole batch, before the update
   double gradient_norm = 0;
   bool clipped = false;
-  // Of steps that keep their gradients: why those must not be applied. Other steps fail at once.
+  // Of steps that keep their gradients, and of fp16: why those must not be applied. Other steps
+  // fail at once.
   Status not_finite;
 };
 
@@ -39,8 +40,9 @@ struct StepResult {
 struct StepInputs {
   const StepProgram* program = nullptr;
   uint64_t step = 0;         // whose batch is read
-  uint64_t update_step = 0;  // whose gradients the updates apply
-  double learning_rate = 0;  // of that step
+  uint64_t update = 0;       // which one it is of the updates that the run makes
+  double learning_rate = 0;  // of that update
+  double loss_scale = 1;     // of this step's gradients
 };
 
 struct StepRunnerParts {
@@ -88,7 +90,8 @@ class StepRunner {
   Status CheckFinite(std::span<const double> norms) const;
   std::span<std::byte> Inputs(std::span<std::byte> tokens) const;
   std::span<std::byte> Targets(std::span<std::byte> tokens) const;
-  bool rounds_gradients() const { return parts_.layout->options.precision == DType::kBf16; }
+  // fp16: an overflow costs the step's update, not the run.
+  bool skips_overflows() const { return parts_.layout->options.precision == DType::kF16; }
 
   StepRunnerParts parts_;
   StepRunnerOptions options_;

@@ -273,7 +273,8 @@ class ProgramBuilder {
            .kind = "round",
            .lane = Lane::kCompute,
            .accesses = {{fp32, kR}, {rounded, kW}},
-           .work = static_cast<double>(elements * (sizeof(float) + SizeOf(DType::kBf16)))},
+           .work =
+               static_cast<double>(elements * (sizeof(float) + SizeOf(layout_.options.precision)))},
           {.role = OpRole::kRoundGradient, .unit = unit});
     return rounded;
   }
@@ -357,7 +358,7 @@ class ProgramBuilder {
     }
     if (blocks_.rounds_gradients()) {
       int passes = layout_.options.format == StateFormat::kFp32 ? 1 : 2;
-      bytes += passes * chunk.num_elements * SizeOf(DType::kBf16);
+      bytes += passes * chunk.num_elements * SizeOf(layout_.options.precision);
     }
     return static_cast<double>(bytes);
   }

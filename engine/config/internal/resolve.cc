@@ -131,7 +131,9 @@ Status ResolveStateFormat(Precision precision, std::optional<StateFormat>& state
 }
 
 Status CheckClipMode(const TrainConfig& train) {
-  if (train.clip_mode == ClipMode::kAuto || train.gradient_clipping > 0) return OkStatus();
+  // In fp16 a step may overflow, which is taken back as a clip is.
+  bool may_take_back = train.gradient_clipping > 0 || train.precision == Precision::kFp16;
+  if (train.clip_mode == ClipMode::kAuto || may_take_back) return OkStatus();
   return InvalidArgument(
       "[train] clip_mode says how gradients are clipped, and gradient_clipping = 0 clips none: "
       "leave clip_mode out, or set gradient_clipping");

@@ -88,7 +88,7 @@ BlockId ProgramBlocks::ReducedGradient(uint32_t unit) {
 
 BlockId ProgramBlocks::RoundedGradient(uint32_t unit) {
   return Named(UnitName(unit) + "/g", "gradients",
-               GradientElements(unit) * engine::SizeOf(DType::kBf16));
+               GradientElements(unit) * engine::SizeOf(layout_.options.precision));
 }
 
 BlockId ProgramBlocks::FinalGradient(uint32_t unit) {

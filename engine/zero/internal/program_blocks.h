@@ -51,7 +51,7 @@ class ProgramBlocks {
     const UnitState& state = layout_.units[unit];
     return layout_.options.shards_gradients() ? state.shard_elements : state.whole_elements;
   }
-  bool rounds_gradients() const { return layout_.options.precision == DType::kBf16; }
+  bool rounds_gradients() const { return layout_.options.precision != DType::kF32; }
 
  private:
   void AddState();

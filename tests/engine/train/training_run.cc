@@ -59,6 +59,9 @@ class Recorder final : public SessionObserver {
   void OnStep(const StepReport& report) override {
     outcome_->losses.push_back(report.loss);
     outcome_->gradient_norms.push_back(report.gradient_norm);
+    outcome_->learning_rates.push_back(report.learning_rate);
+    outcome_->loss_scales.push_back(report.loss_scale.value_or(0));
+    outcome_->skipped.push_back(report.skipped);
     outcome_->nvme_bytes_read.push_back(report.nvme_bytes_read);
     outcome_->nvme_bytes_written.push_back(report.nvme_bytes_written);
     outcome_->checkpoint_bytes_written.push_back(report.checkpoint_bytes_written);

@@ -47,6 +47,9 @@ std::vector<std::string> TightBudgets(const RunConfig& config);
 struct RunOutcome {
   std::vector<double> losses;
   std::vector<double> gradient_norms;
+  std::vector<double> learning_rates;
+  std::vector<double> loss_scales;  // 0: not fp16
+  std::vector<bool> skipped;
   // By step, with the checkpoint before it.
   std::vector<uint64_t> nvme_bytes_read;
   std::vector<uint64_t> nvme_bytes_written;
