@@ -8,6 +8,8 @@
 #include <string>
 #include <vector>
 
+#include "tests/or_die.h"
+
 namespace strata::engine {
 namespace {
 
@@ -36,14 +38,32 @@ TEST(RunRecordTest, ComesBackAsItWasWritten) {
 }
 
 // What a program from another time, or a drive, may leave.
+TEST(RunRecordTest, OfFp16TheLossScaleIsPartOfIt) {
+  RunRecord record = Record();
+  record.precision = "fp16";
+  record.progress = {
+      .steps = record.step,
+      .updates = 3,
+      .loss_scale = {.scale = 4096, .steps = 9, .steps_since_change = 2, .hysteresis_left = 1}};
+  RunRecord read = OrDie(ParseRunRecord(ToJson(record)));
+  EXPECT_EQ(read.progress.updates, 3u);
+  EXPECT_EQ(read.progress.loss_scale, record.progress.loss_scale);
+}
+
+TEST(RunRecordTest, ARecordWithoutUpdatesIsOfARunThatSkippedNone) {
+  nlohmann::json old = nlohmann::json::parse(ToJson(Record()));
+  old.erase("updates");
+  EXPECT_EQ(OrDie(ParseRunRecord(old.dump())).progress.updates, Record().step);
+}
+
 TEST(RunRecordTest, DamageIsDataLossAndNamesTheRecord) {
   nlohmann::json whole = nlohmann::json::parse(ToJson(Record()));
   std::vector<std::string> damaged = {"", "{", "[]", "null", "\xff"};
   for (const auto& [key, value] : whole.items()) {
     nlohmann::json missing = whole;
     missing.erase(key);
-    // There was a time when records did not have it: see below.
-    if (key != "state_format") damaged.push_back(missing.dump());
+    // There was a time when records did not have these: see below.
+    if (key != "state_format" && key != "updates") damaged.push_back(missing.dump());
     nlohmann::json other_type = whole;
     other_type[key] = nlohmann::json::array();
     damaged.push_back(other_type.dump());
