@@ -67,7 +67,7 @@ def ds_config(config, arguments):
             "stage": 3,
             "sub_group_size": 100_000_000,
             "offload_optimizer": {**nvme, "pipeline_read": True, "pipeline_write": True,
-                                  "buffer_count": 4},
+                                  "buffer_count": 12},  # three subgroups of four
             "offload_param": {**nvme, "buffer_size": largest, "buffer_count": 16},
         },
         "aio": {"block_size": arguments.block_size, "queue_depth": arguments.queue_depth,
