@@ -138,8 +138,12 @@ void PrintSummary(const Console& console, const engine::SessionSummary& summary,
   }
   const engine::StepCounts& counts = summary.counts;
   if (counts.clipped + counts.rolled_back + counts.flushed > 0) {
-    Print("clips   {} steps clipped, {} rolled back and redone, kept gradients flushed {} times\n",
+    Print("clips   {} steps clipped, {} rolled back, kept gradients flushed {} times\n",
           counts.clipped, counts.rolled_back, counts.flushed);
+  }
+  if (counts.skipped > 0) {
+    Print("skipped {} steps whose gradients overflowed fp16; nothing was updated in them\n",
+          counts.skipped);
   }
   if (!summary.stopped) {
     Print("hash    weights {:016x}, all state {:016x}\n", summary.weights_hash, summary.state_hash);

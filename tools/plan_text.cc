@@ -135,8 +135,11 @@ std::string_view NameOf(engine::RatesSource source) {
 std::string DescribeRecomputing(const PlannedRun& run) {
   uint32_t layers = engine::NumLayerUnits(run.layout);
   if (run.num_keeping_units == 0) return "        backward recomputes the intermediates\n";
-  return fmt::format("        intermediates are kept by {} of {} layer units, else recomputed\n",
-                     run.num_keeping_units, layers);
+  if (run.num_keeping_units == layers)
+    return "        intermediates are kept for backward, which recomputes none\n";
+  return fmt::format(
+      "        intermediates are kept by the last {} of {} layer units, others recompute\n",
+      run.num_keeping_units, layers);
 }
 
 std::string DescribeWay(const PlannedRun& run) {

@@ -15,7 +15,7 @@ namespace {
 constexpr std::string_view kGap = "  ";
 constexpr size_t kMinBar = 10;
 constexpr size_t kMaxBar = 30;
-constexpr int kLastRank = 8;
+constexpr int kLastRank = 9;
 
 struct Field {
   std::string text;
@@ -34,7 +34,7 @@ Fields FieldsOf(const StepReport& report) {
   return {{
       {fmt::format("step {:>{}}/{}", report.step, total.size(), total), 0},
       {fmt::format("loss {:.4f}", report.loss), 1},
-      {ScaleText(report), 1},
+      {ScaleText(report), 9},
       {fmt::format("lr {:.2e}", report.learning_rate), 6},
       {fmt::format("|g| {:.3g}", report.grad_norm), 7},
       {FormatCount(report.tokens_per_s) + " tok/s", 3},

@@ -26,6 +26,15 @@ StepReport Report() {
           .stall_fraction = 0.042};
 }
 
+TEST(StepLineTest, Fp16SaysItsScaleAndWhatItSkipped) {
+  StepReport report = Report();
+  EXPECT_EQ(PlainStepLine(report).find("scale"), std::string::npos);
+  report.loss_scale = 65536;
+  EXPECT_NE(PlainStepLine(report).find("  scale 65536  "), std::string::npos);
+  report.skipped = true;
+  EXPECT_NE(PlainStepLine(report).find("  overflow at scale 65536: skipped  "), std::string::npos);
+}
+
 TEST(StepLineTest, ThePlainLineHasEverything) {
   EXPECT_EQ(PlainStepLine(Report()),
             "step  12/100  loss 5.4321  lr 3.00e-04  |g| 1.23  12.3k tok/s  eta 3 min 12 s  "
