@@ -1,0 +1,31 @@
+// From a unit's summed gradient to what the optimizer reads, and to the global norm.
+#pragma once
+
+#include "engine/zero/internal/program_writer.h"
+
+namespace strata::engine {
+
+// The writer outlives it.
+class GradientOps {
+ public:
+  explicit GradientOps(ProgramWriter& writer)
+      : writer_(writer), layout_(writer.layout()), blocks_(writer.blocks()) {}
+
+  // Once the unit's fp32 sum over micro-batches is whole: over ranks, rounded, its share of the
+  // norm.
+  void Finish(uint32_t unit);
+  // The coefficient, once all units are finished.
+  void Clip();
+
+ private:
+  double GradientBytes(uint32_t unit) const;
+  void AllReduceGradient(uint32_t unit, prefetch::BlockId whole);
+  prefetch::BlockId ReduceGradient(uint32_t unit, prefetch::BlockId whole);
+  prefetch::BlockId RoundGradient(uint32_t unit, prefetch::BlockId fp32);
+
+  ProgramWriter& writer_;
+  const StateLayout& layout_;
+  ProgramBlocks& blocks_;
+};
+
+}  // namespace strata::engine
