@@ -159,9 +159,11 @@ std::string DescribeWay(const PlannedRun& run) {
 
 std::string DescribePending(const PlannedRun& run) {
   if (!KeepsGradients(run.program.kind)) return "";
-  uint64_t bytes = run.layout.num_shard_elements() * SizeOf(run.layout.options.precision);
-  return fmt::format("        gradients are kept until the norm is known: {} on {}\n",
-                     FormatBytes(bytes), TierName(run.pending_home));
+  std::string where;
+  for (const auto& [tier, bytes] : PendingBytesByTier(run.pending_homes, run.layout))
+    where +=
+        fmt::format("{}{} on {}", where.empty() ? "" : ", ", FormatBytes(bytes), TierName(tier));
+  return fmt::format("        gradients are kept until the norm is known: {}\n", where);
 }
 
 // What else there was to choose from.
@@ -259,6 +261,10 @@ std::string PlanToJson(const PlannedRun& run) {
   json["parameters"] = engine::NumParameters(run.config.model.llama);
   json["training_state_bytes"] = TrainingStateBytes(run);
   json["host_cache_bytes"] = run.host_cache_bytes;
+  if (KeepsGradients(run.program.kind)) {
+    for (const auto& [tier, bytes] : PendingBytesByTier(run.pending_homes, run.layout))
+      json["kept_gradient_bytes"][std::string(TierName(tier))] = bytes;
+  }
   json["store_bytes"] = StoreBytes(run);
   engine::CheckpointCost checkpoint = engine::CheckpointCostOf(run);
   json["commits_every_step"] = run.commits_every_step;

@@ -238,8 +238,8 @@ Result<PlannedRun> PrepareRun(const RunConfig& config) {
   if (config.zero.host_cache_bytes)
     run.host_cache_bytes = PlaceHostCache(*config.zero.host_cache_bytes, run.layout);
   STRATA_ASSIGN_OR_RETURN(std::vector<StepWay> ways, AllowedWays(run));
-  run.pending_home = ways.back().pending_home;
-  run.program = MakeProgramOf(run, ways.back().kind, run.pending_home);
+  run.pending_homes = AllPendingIn(ways.back().pending_home, run.layout);
+  run.program = MakeProgramOf(run, ways.back().kind, run.pending_homes);
   run.staging_bytes = StagingBytes(run.layout);
   return run;
 }
@@ -270,7 +270,7 @@ StepView StepOf(const PlannedRun& run, StepKind kind) {
 Result<Budgets> SmallestRunBudgets(const PlannedRun& prepared, const Budgets& preferred) {
   std::vector<StepProgram> programs;
   for (StepKind kind : KindsWith(prepared.program.kind))
-    programs.push_back(MakeProgramOf(prepared, kind, prepared.pending_home));
+    programs.push_back(MakeProgramOf(prepared, kind, prepared.pending_homes));
   Budgets least{.device_bytes = preferred.device_bytes};
   for (int round = 0; round < 2; ++round) {
     Budgets most;

@@ -36,8 +36,8 @@ struct PlannedStep {
 // A way to clip that was looked at, and how long its main step took in a first simulation.
 struct ClipAlternative {
   StepKind kind = StepKind::kAfterNorm;
-  tiering::Tier pending_home = tiering::Tier::kHost;
-  std::optional<double> step_s = {};  // none: it does not fit
+  tiering::Tier pending_home = tiering::Tier::kHost;  // of all kept gradients
+  std::optional<double> step_s = {};                  // none: it does not fit
 };
 
 struct PlannedRun {
@@ -56,8 +56,7 @@ struct PlannedRun {
   prefetch::Bound bound;
   // The other kinds of step that it takes: with clipping, docs/step-plan.md.
   std::vector<PlannedStep> further_steps;
-  // Of gradients that are kept from step to step, where the step's kind does so.
-  tiering::Tier pending_home = tiering::Tier::kHost;
+  PendingHomes pending_homes;                      // of gradients, where the step's kind keeps them
   std::vector<ClipAlternative> clip_alternatives;  // with clip_mode = "auto"
   // Speculative runs: after so many steps without a clip, deferred ones give way to speculation.
   uint32_t calm_steps = 0;

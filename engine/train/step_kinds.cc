@@ -8,6 +8,7 @@
 #include <utility>
 
 #include "engine/train/host_cache.h"
+#include "engine/train/pending_search.h"
 #include "engine/train/recompute.h"
 #include "prefetch/compile.h"
 #include "prefetch/simulate.h"
@@ -47,28 +48,6 @@ std::optional<uint32_t> GivenDepth(const PlannedRun& run) {
   return static_cast<uint32_t>(*run.config.zero.prefetch_ops);
 }
 
-// The main step at its best depth, the others at the same.
-Result<std::vector<PlannedStep>> CompileWay(const StepWay& way, const Budgets& budgets,
-                                            const PlannedRun& run) {
-  std::vector<PlannedStep> steps;
-  std::optional<uint32_t> depth = GivenDepth(run);
-  for (StepKind kind : KindsWith(way.kind)) {
-    PlannedStep step{.program = MakeProgramOf(run, kind, way.pending_home)};
-    Result<StepPlan> plan = depth
-                                ? CompileAt(step.program.trace, budgets, *depth)
-                                : prefetch::CompileBest(step.program.trace, budgets, run.hardware);
-    if (!plan.ok()) return plan.status();
-    step.plan = std::move(plan).value();
-    depth = step.plan.prefetch_ops;
-    STRATA_RETURN_IF_ERROR(
-        prefetch::Verify(step.plan).With("the step plan is wrong; please report"));
-    step.predicted = prefetch::Simulate(step.plan, run.hardware);
-    step.bound = prefetch::BoundOf(step.plan, run.hardware);
-    steps.push_back(std::move(step));
-  }
-  return steps;
-}
-
 std::map<std::string_view, prefetch::Slot> HomesOf(const StepPlan& plan) {
   std::map<std::string_view, prefetch::Slot> homes;
   for (const prefetch::Resident& resident : plan.residents)
@@ -86,12 +65,35 @@ Status CheckSameHomes(const std::vector<PlannedStep>& steps) {
   return OkStatus();
 }
 
+// The main step at its best depth, the others at the same.
+Result<std::vector<PlannedStep>> CompileKinds(StepKind main, const PendingHomes& pending_homes,
+                                              const Budgets& budgets, const PlannedRun& run) {
+  std::vector<PlannedStep> steps;
+  std::optional<uint32_t> depth = GivenDepth(run);
+  for (StepKind kind : KindsWith(main)) {
+    PlannedStep step{.program = MakeProgramOf(run, kind, pending_homes)};
+    Result<StepPlan> plan = depth
+                                ? CompileAt(step.program.trace, budgets, *depth)
+                                : prefetch::CompileBest(step.program.trace, budgets, run.hardware);
+    if (!plan.ok()) return plan.status();
+    step.plan = std::move(plan).value();
+    depth = step.plan.prefetch_ops;
+    STRATA_RETURN_IF_ERROR(
+        prefetch::Verify(step.plan).With("the step plan is wrong; please report"));
+    step.predicted = prefetch::Simulate(step.plan, run.hardware);
+    step.bound = prefetch::BoundOf(step.plan, run.hardware);
+    steps.push_back(std::move(step));
+  }
+  STRATA_RETURN_IF_ERROR(CheckSameHomes(steps));
+  return steps;
+}
+
 // Simulated times of the ways' main steps, those that fit first and the fastest of them first.
 std::vector<ClipAlternative> Scout(const std::vector<StepWay>& ways, const Budgets& budgets,
                                    const PlannedRun& run) {
   std::vector<ClipAlternative> found;
   for (const StepWay& way : ways) {
-    StepProgram program = MakeProgramOf(run, way.kind, way.pending_home);
+    StepProgram program = MakeProgramOf(run, way.kind, AllPendingIn(way.pending_home, run.layout));
     Result<StepPlan> plan =
         CompileAt(program.trace, budgets, GivenDepth(run).value_or(kScoutDepth));
     std::optional<double> step_s;
@@ -116,15 +118,14 @@ std::optional<double> ScoutedSeconds(const Budgets& budgets, const PlannedRun& r
   return ways.ok() ? Scout(*ways, budgets, run).front().step_s : std::nullopt;
 }
 
-void Take(const StepWay& way, std::vector<PlannedStep> steps, PlannedRun& run) {
-  run.pending_home = way.pending_home;
+void Take(std::vector<PlannedStep> steps, PlannedRun& run) {
   run.program = std::move(steps.front().program);
   run.plan = std::move(steps.front().plan);
   run.predicted = std::move(steps.front().predicted);
   run.bound = std::move(steps.front().bound);
   steps.erase(steps.begin());
   run.further_steps = std::move(steps);
-  if (way.kind != StepKind::kSpeculative) return;
+  if (run.program.kind != StepKind::kSpeculative) return;
   if (run.config.train.clip_calm_steps) {
     run.calm_steps = static_cast<uint32_t>(*run.config.train.clip_calm_steps);
     return;
@@ -136,10 +137,11 @@ void Take(const StepWay& way, std::vector<PlannedStep> steps, PlannedRun& run) {
 
 // [train] recompute = "auto", for a run that is planned with everything recomputed. Keeps what pays
 // in its main step, if then all of its steps fit.
-Status KeepWhatPays(const StepWay& way, const Budgets& budgets, PlannedRun& run) {
+Status KeepWhatPays(const Budgets& budgets, PlannedRun& run) {
+  const StepKind kind = run.program.kind;
   auto make_program = [&](uint32_t units) {
     run.num_keeping_units = units;
-    return MakeProgramOf(run, way.kind, way.pending_home);
+    return MakeProgramOf(run, kind, run.pending_homes);
   };
   uint32_t count = UnitsWorthKeeping(
       {.layout = &run.layout,
@@ -151,13 +153,33 @@ Status KeepWhatPays(const StepWay& way, const Budgets& budgets, PlannedRun& run)
        .make_program = make_program});
   run.num_keeping_units = count;
   if (count == 0) return OkStatus();
-  Result<std::vector<PlannedStep>> steps = CompileWay(way, budgets, run);
+  Result<std::vector<PlannedStep>> steps = CompileKinds(kind, run.pending_homes, budgets, run);
   if (!steps.ok()) {
     run.num_keeping_units = 0;
     return steps.status().code() == Code::kResourceExhausted ? OkStatus() : steps.status();
   }
-  STRATA_RETURN_IF_ERROR(CheckSameHomes(*steps));
-  Take(way, std::move(steps).value(), run);
+  Take(std::move(steps).value(), run);
+  return OkStatus();
+}
+
+// For a run that is planned with all kept gradients at home on nvme: brings those into memory that
+// fit and pay.
+Status MovePendingToMemory(const Budgets& budgets, PlannedRun& run) {
+  const StepKind kind = run.program.kind;
+  auto make_program = [&](const PendingHomes& homes) { return MakeProgramOf(run, kind, homes); };
+  for (PendingHomes& homes : PendingHomesWorthTaking({.layout = &run.layout,
+                             .budgets = budgets,
+                             .hardware = &run.hardware,
+                             .prefetch_ops = run.plan.prefetch_ops,
+                             .make_program = make_program})) {
+    Result<std::vector<PlannedStep>> steps = CompileKinds(kind, homes, budgets, run);
+    if (!steps.ok() && steps.status().code() == Code::kResourceExhausted) continue;
+    if (!steps.ok()) return steps.status();
+    if (steps->front().predicted.step_s > run.predicted.step_s * (1 + kSameTime)) continue;
+    run.pending_homes = std::move(homes);
+    Take(std::move(steps).value(), run);
+    break;
+  }
   return OkStatus();
 }
 
@@ -194,7 +216,7 @@ std::vector<StepKind> KindsWith(StepKind main) {
   }
 }
 
-StepProgram MakeProgramOf(const PlannedRun& run, StepKind kind, Tier pending_home) {
+StepProgram MakeProgramOf(const PlannedRun& run, StepKind kind, const PendingHomes& pending_homes) {
   const TrainConfig& train = run.config.train;
   return MakeStepProgram(
       run.layout, *run.model,
@@ -203,7 +225,7 @@ StepProgram MakeProgramOf(const PlannedRun& run, StepKind kind, Tier pending_hom
                                                                    : Schedule::kHorizontal,
        .num_keeping_units = run.num_keeping_units,
        .kind = kind,
-       .pending_home = pending_home,
+       .pending_homes = pending_homes,
        .optimizer_on_device = run.layout.options.optimizer_home == Tier::kDevice});
 }
 
@@ -219,12 +241,15 @@ Status CompileSteps(const Budgets& budgets, PlannedRun& run) {
   }
   Status failure;
   for (const StepWay& way : ways) {
-    Result<std::vector<PlannedStep>> steps = CompileWay(way, budgets, run);
+    run.pending_homes = AllPendingIn(way.pending_home, run.layout);
+    Result<std::vector<PlannedStep>> steps =
+        CompileKinds(way.kind, run.pending_homes, budgets, run);
     if (steps.ok()) {
-      STRATA_RETURN_IF_ERROR(CheckSameHomes(*steps));
-      Take(way, std::move(steps).value(), run);
-      return run.config.train.recompute == Recompute::kAuto ? KeepWhatPays(way, budgets, run)
-                                                            : OkStatus();
+      Take(std::move(steps).value(), run);
+      if (run.config.train.recompute == Recompute::kAuto)
+        STRATA_RETURN_IF_ERROR(KeepWhatPays(budgets, run));
+      const bool is_on_nvme = KeepsGradients(way.kind) && way.pending_home == Tier::kNvme;
+      return is_on_nvme ? MovePendingToMemory(budgets, run) : OkStatus();
     }
     failure = steps.status();
     if (failure.code() != Code::kResourceExhausted) return failure;

@@ -9,7 +9,7 @@
 
 namespace strata::engine {
 
-// A way to run: the kind of most steps, and where kept gradients are at home.
+// A way to run: the kind of most steps, and where all kept gradients are at home.
 struct StepWay {
   StepKind kind = StepKind::kAfterNorm;
   tiering::Tier pending_home = tiering::Tier::kHost;
@@ -22,7 +22,7 @@ Result<std::vector<StepWay>> AllowedWays(const PlannedRun& run);
 // Kinds of step that a run of this main kind takes, that one first.
 std::vector<StepKind> KindsWith(StepKind main);
 
-StepProgram MakeProgramOf(const PlannedRun& run, StepKind kind, tiering::Tier pending_home);
+StepProgram MakeProgramOf(const PlannedRun& run, StepKind kind, const PendingHomes& pending_homes);
 
 // Places the host cache where its size is left to us, chooses a way by simulated time, and compiles
 // all of its steps within the budgets into `run`. kResourceExhausted when none fits.

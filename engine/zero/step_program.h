@@ -15,6 +15,7 @@
 
 #include "aio/base/status.h"
 #include "engine/model/llama.h"
+#include "engine/zero/pending_homes.h"
 #include "engine/zero/state_layout.h"
 #include "prefetch/trace.h"
 
@@ -95,7 +96,7 @@ struct StepProgramOptions {
   // So many attention and mlp units, the last in forward's order, keep their intermediates.
   uint32_t num_keeping_units = 0;
   StepKind kind = StepKind::kAfterNorm;
-  tiering::Tier pending_home = tiering::Tier::kHost;  // of kept gradients
+  PendingHomes pending_homes = {};   // of the gradients it keeps; kinds that keep none need none
   bool optimizer_on_device = false;  // updates on the compute lane, else on the cpu lane
 };
 

@@ -189,6 +189,26 @@ TEST_F(ProgramTest, PlanShowsMemoryTrafficAndTimeAndWritesNothing) {
   EXPECT_TRUE(fs::is_empty(directory_ + "/nvme"));
 }
 
+TEST_F(ProgramTest, PlanSaysWhereKeptGradientsAreAtHome) {
+  const std::vector<std::string> plan = {"plan",  STRATA_SOURCE_DIR "/configs/llama-300m-nvme.toml",
+                                         "--set", "train.gradient_clipping=1.0",
+                                         "--set", "model.num_hidden_layers=8",
+                                         "--set", "memory.device=160MiB",
+                                         "--set", "memory.host=200MiB"};
+  Outcome outcome = RunStrata(plan);
+  ASSERT_EQ(outcome.exit_code, 0) << outcome.err;
+  EXPECT_THAT(outcome.out, testing::ContainsRegex("gradients are kept until the norm is known: "
+                                                  ".* on device, .*on nvme"));
+  std::vector<std::string> as_json = plan;
+  as_json.push_back("--json");
+  const nlohmann::json json = nlohmann::json::parse(RunStrata(as_json).out);
+  uint64_t bytes = 0;
+  for (const auto& [tier, part] : json["kept_gradient_bytes"].items())
+    bytes += part.get<uint64_t>();
+  EXPECT_GE(json["kept_gradient_bytes"].size(), 2u);
+  EXPECT_GE(bytes, 2 * json["parameters"].get<uint64_t>());  // bf16, and padding
+}
+
 TEST_F(ProgramTest, TrainingLeavesWhatItSaysItLeaves) {
   Outcome outcome =
       RunStrata({"train", WriteTinyConfig(directory_, 8), "--set", "train.trace_steps=8"});

@@ -2,6 +2,8 @@
 
 #include <fmt/format.h>
 
+#include "aio/base/check.h"
+
 namespace strata::engine {
 
 using prefetch::BlockId;
@@ -27,8 +29,9 @@ void ProgramBlocks::AddState() {
 }
 
 void ProgramBlocks::AddPending() {
+  STRATA_CHECK(options_.pending_homes.size() == layout_.units.size());
   for (uint32_t unit = 0; unit < layout_.units.size(); ++unit)
-    OutliveStep(FinalGradient(unit), options_.pending_home);
+    OutliveStep(FinalGradient(unit), options_.pending_homes[unit]);
   // A few bytes, that every update needs: where the updates run.
   OutliveStep(Clip(), options_.optimizer_on_device ? Tier::kDevice : Tier::kHost);
 }

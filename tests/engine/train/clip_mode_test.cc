@@ -31,6 +31,8 @@ struct Scene {
   int prefetch_ops = 16;
   std::string precision = "bf16";
   bool tied = false;
+  int layers = 2;
+  std::string device = "16MiB", host = "16MiB";
 
   friend void PrintTo(const Scene& scene, std::ostream* out) { *out << scene.name; }
 };
@@ -38,13 +40,15 @@ struct Scene {
 RunConfig ConfigOf(const std::string& directory, const Scene& scene, const std::string& clipping,
                    const std::string& mode) {
   std::vector<std::string> sets = OffloadTo(scene.weights, scene.optimizer, directory);
-  sets.insert(sets.end(), {"train.steps=10", "train.gradient_accumulation_steps=2",
-                           "checkpoint.keep_last=0", "train.clip_calm_steps=2",
-                           "train.gradient_clipping=" + clipping, "train.clip_mode=" + mode,
-                           "train.schedule=" + scene.schedule, "train.precision=" + scene.precision,
-                           fmt::format("model.tie_word_embeddings={}", scene.tied),
-                           fmt::format("train.threads={}", scene.threads),
-                           fmt::format("zero_optimization.prefetch_ops={}", scene.prefetch_ops)});
+  sets.insert(
+      sets.end(),
+      {"train.steps=10", "train.gradient_accumulation_steps=2", "checkpoint.keep_last=0",
+       "train.clip_calm_steps=2", "train.gradient_clipping=" + clipping, "train.clip_mode=" + mode,
+       "train.schedule=" + scene.schedule, "train.precision=" + scene.precision,
+       fmt::format("model.tie_word_embeddings={}", scene.tied),
+       fmt::format("model.num_hidden_layers={}", scene.layers), "memory.device=" + scene.device,
+       "memory.host=" + scene.host, fmt::format("train.threads={}", scene.threads),
+       fmt::format("zero_optimization.prefetch_ops={}", scene.prefetch_ops)});
   if (scene.tight)
     for (std::string& set : TightBudgets(OrDie(TinyConfig(directory, sets)))) sets.push_back(set);
   return OrDie(TinyConfig(directory, sets));
@@ -55,13 +59,18 @@ RunOutcome Outcome(const Scene& scene, const std::string& clipping, const std::s
   return OrDie(Train(ConfigOf(scratch.path(), scene, clipping, mode)));
 }
 
+// So deep that its kept gradients do not all fit in the memory that it has.
+const Scene kMixedHomes = {
+    .name = "nvme_gradients_in_several_tiers", .layers = 12, .device = "1MiB", .host = "2MiB"};
+
 class ClipModeTest : public testing::TestWithParam<Scene> {};
 
 TEST_P(ClipModeTest, NeverChangesABit) {
   const Scene& scene = GetParam();
   const bool all_on_nvme = scene.weights == "nvme" && scene.optimizer == "nvme";
   for (const std::string& clipping : kThresholds) {
-    Scene plain{.name = {}, .precision = scene.precision, .tied = scene.tied};
+    Scene plain{
+        .name = {}, .precision = scene.precision, .tied = scene.tied, .layers = scene.layers};
     RunOutcome expected = Outcome(plain, clipping, "norm_first");
     for (const char* mode : {"norm_first", "deferred", "speculative", "auto"}) {
       if (mode == std::string("speculative") && !all_on_nvme) continue;
@@ -80,6 +89,7 @@ const std::vector<Scene> kSetups = {
     {.name = "nvme"},
     {.name = "nvme_tight", .tight = true, .threads = 2},
     {.name = "nvme_one_at_a_time", .prefetch_ops = 0},
+    kMixedHomes,
     {.name = "nvme_horizontal", .schedule = "horizontal"},
     {.name = "nvme_horizontal_tight_tied",
      .schedule = "horizontal",
@@ -127,6 +137,18 @@ TEST(ClipModeItself, ClipsSometimesRollsBackDefersAndGoesBackToSpeculation) {
   RunOutcome deferred = Outcome({}, kThresholds[2], "deferred");
   EXPECT_EQ(deferred.kinds.front(), StepKind::kKeep);
   EXPECT_EQ(deferred.kinds.back(), StepKind::kDeferred);
+}
+
+TEST(ClipModeItself, GradientsAreKeptInSeveralTiersAndClippedNowAndThen) {
+  ScratchDirectory scratch;
+  PlannedRun run =
+      OrDie(PlanRun(ConfigOf(scratch.path(), kMixedHomes, kThresholds[1], "speculative"), {}));
+  for (tiering::Tier tier : {tiering::Tier::kDevice, tiering::Tier::kHost, tiering::Tier::kNvme})
+    EXPECT_THAT(run.pending_homes, testing::Contains(tier)) << TierName(tier);
+  RunOutcome sometimes = Outcome(kMixedHomes, kThresholds[1], "speculative");
+  EXPECT_GT(sometimes.summary.counts.rolled_back, 0u);
+  EXPECT_LT(sometimes.summary.counts.clipped, 10u);
+  EXPECT_THAT(sometimes.kinds, testing::Contains(StepKind::kDeferred));
 }
 
 TEST(ClipModeItself, SpeculationNeedsAllStateOnNvmeAndSaysWhatToSet) {

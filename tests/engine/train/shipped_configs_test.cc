@@ -60,14 +60,15 @@ TEST(ShippedConfigs, ANormFirstStepOfThe300MModelMovesAtMost16BytesInAnd14OutPer
   EXPECT_LE(BytesPerParameter(*run, prefetch::Lane::kNvmeWrite), 14.01);
 }
 
-// Speculation adds no bytes where host memory holds the gradients, and the 2 of their copies on
-// nvme where it does not; either way clipping costs next to no time (issue: 1.10 x the bound).
-TEST(ShippedConfigs, SpeculationMovesNoMoreBytesAndKeepsTheScarcestResourceBusy) {
-  for (const auto& [host, written] : {std::pair("1280MiB", 14.01), std::pair("512MiB", 16.02)}) {
+// Speculation adds no bytes where host memory holds the gradients. Where it does not, those that
+// memory has room for are not written; with all of them on nvme it were 14 bytes out. Either way
+// clipping costs next to no time.
+TEST(ShippedConfigs, SpeculationMovesFewMoreBytesAndKeepsTheScarcestResourceBusy) {
+  for (const auto& [host, written] : {std::pair("1280MiB", 12.01), std::pair("512MiB", 13.5)}) {
     Result<PlannedRun> run = Plan300M("auto", host);
     ASSERT_TRUE(run.ok()) << run.status().message();
     EXPECT_EQ(run->program.kind, StepKind::kSpeculative);
-    EXPECT_LE(BytesPerParameter(*run, prefetch::Lane::kNvmeRead), 16.0);
+    EXPECT_LE(BytesPerParameter(*run, prefetch::Lane::kNvmeRead), 14.0);
     EXPECT_LE(BytesPerParameter(*run, prefetch::Lane::kNvmeWrite), written) << host;
     EXPECT_LE(run->predicted.step_s, 1.10 * run->bound.seconds) << host;
   }

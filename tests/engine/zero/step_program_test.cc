@@ -234,13 +234,19 @@ const std::vector<StepKind> kKeepingKinds = {StepKind::kSpeculative, StepKind::k
                                              StepKind::kKeep, StepKind::kFlush};
 
 // Memory homes, so that there is something to place.
-Built BuildKind(StepKind kind, tiering::Tier pending_home, const Case& c) {
+// What memory has room for of the kept gradients: none of them, some units', all.
+const std::vector<PendingRoom> kPendingRooms = {{},
+                                                {.host_bytes = 1 << 20},
+                                                {.device_bytes = 1 << 20},
+                                                {.device_bytes = 64 << 10, .host_bytes = 64 << 10}};
+
+Built BuildKind(StepKind kind, const PendingRoom& room, const Case& c) {
   Built built = Build(c);
   for (StateBlock& block : built.layout.blocks)
     block.home = block.kind == StateKind::kWeights ? tiering::Tier::kDevice : tiering::Tier::kHost;
   StepProgramOptions options = c.options;
   options.kind = kind;
-  options.pending_home = pending_home;
+  options.pending_homes = PlacePending(room, built.layout);
   built.program = MakeStepProgram(built.layout, *built.model, options);
   return built;
 }
@@ -249,11 +255,10 @@ Built BuildKind(StepKind kind, tiering::Tier pending_home, const Case& c) {
 TEST(StepProgram, AllKindsThatKeepGradientsHaveTheSameHomesInTheSameSlots) {
   for (const Case& c : AllCases()) {
     if (c.options.num_micro_batches == 1 || c.world_size > 1) continue;
-    for (tiering::Tier home :
-         {tiering::Tier::kDevice, tiering::Tier::kHost, tiering::Tier::kNvme}) {
+    for (const PendingRoom& room : kPendingRooms) {
       std::map<std::string, prefetch::Slot> expected;
       for (StepKind kind : kKeepingKinds) {
-        Built built = BuildKind(kind, home, c);
+        Built built = BuildKind(kind, room, c);
         ASSERT_TRUE(built.program.trace.Validate().ok())
             << built.program.trace.Validate().ToString();
         auto plan = prefetch::Compile(
@@ -275,7 +280,7 @@ TEST(StepProgram, AllKindsThatKeepGradientsHaveTheSameHomesInTheSameSlots) {
 // What is left out or added to a step of each kind; the order is that of the other tests.
 TEST(StepProgram, EachKindUpdatesWhenItSays) {
   for (StepKind kind : kKeepingKinds) {
-    Built built = BuildKind(kind, tiering::Tier::kHost, {.options = {.num_micro_batches = 2}});
+    Built built = BuildKind(kind, kPendingRooms.back(), {.options = {.num_micro_batches = 2}});
     std::set<uint32_t> updated;
     std::set<uint32_t> used;  // in forward
     std::set<uint32_t> closed;
