@@ -119,6 +119,10 @@ class Kernels {
   virtual Status Add(const Stream& stream, const Matrix& a, const Matrix& b, const Matrix& out) = 0;
   // Converts between fp32 and bf16, or copies.
   virtual Status Cast(const Stream& stream, const Matrix& from, const Matrix& to) = 0;
+  // Rounds fp32 to a format of 16 bits as Cast() does; *squares (fp64, device memory) becomes the
+  // sum of squares of what it wrote, in the order of sum_of_squares.h.
+  virtual Status RoundAndSumSquares(const Stream& stream, std::span<const float> from,
+                                    std::byte* to, DType dtype, double* squares) = 0;
   virtual Status Zero(const Stream& stream, std::span<std::byte> bytes) = 0;
 };
 

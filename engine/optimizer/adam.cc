@@ -1,7 +1,6 @@
 #include "engine/optimizer/adam.h"
 
 #include <algorithm>
-#include <array>
 #include <cmath>
 #include <utility>
 
@@ -45,25 +44,6 @@ void StayOnNode(const NumaThreads& threads, uint32_t node) {
   if (std::exchange(bound_to, node) == node) return;
   const Status bound = threads.bind_this_thread(node);
   if (!bound.ok()) Log(Severity::kWarning, "optimizer", "{}", bound.message());
-}
-
-// for_pieces(n, f) calls f(i) for all i < n, in any order.
-template <typename ForPieces>
-double SumOfPieces(const AdamKernels& kernels, const std::byte* gradient, DType dtype,
-                   uint64_t num_elements, ForPieces for_pieces) {
-  std::array<double, 256> sums;  // as many pieces as are in flight at once
-  double total = 0;
-  for (uint64_t begin = 0; begin < num_elements; begin += sums.size() * kPieceElements) {
-    const uint64_t left = num_elements - begin;
-    const size_t count = std::min((left + kPieceElements - 1) / kPieceElements, sums.size());
-    for_pieces(count, [&](size_t i) {
-      const uint64_t first = i * kPieceElements;
-      sums[i] = kernels.sum_of_squares(gradient + (begin + first) * SizeOf(dtype), dtype,
-                                       std::min(kPieceElements, left - first));
-    });
-    for (size_t i = 0; i < count; ++i) total += sums[i];
-  }
-  return total;
 }
 
 }  // namespace
@@ -129,12 +109,6 @@ void AdamStepOnNodes(const AdamScalars& scalars, const AdamSlices& slices, Threa
   });
 }
 
-double SumOfSquares(const std::byte* gradient, DType dtype, uint64_t num_elements,
-                    ThreadPool& pool) {
-  return SumOfPieces(Best(), gradient, dtype, num_elements,
-                     [&](size_t count, auto piece) { pool.ParallelFor(count, piece); });
-}
-
 double ClipCoefficient(double norm, double max_norm) {
   if (max_norm == 0) return 1;
   const double coefficient = max_norm / (norm + 1e-6);
@@ -148,15 +122,6 @@ void AdamStepWith(std::string_view instruction_set, const AdamScalars& scalars,
   const AdamKernels* kernels = FindAdamKernels(instruction_set);
   STRATA_CHECK(kernels != nullptr);
   kernels->step(scalars, slices);
-}
-
-double SumOfSquaresWith(std::string_view instruction_set, const std::byte* gradient, DType dtype,
-                        uint64_t num_elements) {
-  const AdamKernels* kernels = FindAdamKernels(instruction_set);
-  STRATA_CHECK(kernels != nullptr);
-  return SumOfPieces(*kernels, gradient, dtype, num_elements, [](size_t count, auto piece) {
-    for (size_t i = 0; i < count; ++i) piece(i);
-  });
 }
 
 }  // namespace strata::engine

@@ -80,11 +80,6 @@ void AdamStep(const AdamScalars& scalars, const AdamSlices& slices, ThreadPool& 
 void AdamStepOnNodes(const AdamScalars& scalars, const AdamSlices& slices, ThreadPool& pool,
                      const NumaThreads& threads);
 
-// The sum of squares of n gradients in fp64, in a fixed order of fixed-size pieces; not finite if
-// any element is not.
-double SumOfSquares(const std::byte* gradient, DType dtype, uint64_t num_elements,
-                    ThreadPool& pool);
-
 // The factor that brings a gradient of this norm to at most max_norm
 // (torch.nn.utils.clip_grad_norm_: min(1, max_norm / (norm + 1e-6))); 1 when max_norm is 0 (no
 // clipping).
@@ -92,10 +87,8 @@ double ClipCoefficient(double norm, double max_norm);
 
 // Instruction sets this build has and this machine runs, worst first: "baseline", "avx2", "avx512".
 std::span<const std::string_view> AdamInstructionSets();
-// As AdamStep and SumOfSquares, by name, on the calling thread; for tests and benches.
+// As AdamStep, by name, on the calling thread; for tests and benches.
 void AdamStepWith(std::string_view instruction_set, const AdamScalars& scalars,
                   const AdamSlices& slices);
-double SumOfSquaresWith(std::string_view instruction_set, const std::byte* gradient, DType dtype,
-                        uint64_t num_elements);
 
 }  // namespace strata::engine

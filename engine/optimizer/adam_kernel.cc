@@ -91,30 +91,9 @@ void Step(const AdamScalars& s, const AdamSlices& in) {
   });
 }
 
-using DoubleLanes = double __attribute__((vector_size(kLanes * sizeof(double))));
-
-double SumOfSquares(const std::byte* gradient, DType dtype, uint64_t num_elements) {
-  DoubleLanes lanes{};
-  WithElementType(dtype, [&]<typename Gradient>(Gradient) {
-    const auto* from = reinterpret_cast<const Gradient*>(gradient);
-    for (uint64_t i = 0; i < num_elements; i += kLanes) {
-      const uint64_t left = num_elements - i;
-      const Lanes part = LoadLanes(from + i, left < kLanes ? left : kLanes);
-      const DoubleLanes wide = __builtin_convertvector(part, DoubleLanes);
-      lanes += wide * wide;
-    }
-  });
-  double sums[kLanes];
-  std::memcpy(sums, &lanes, sizeof(sums));
-  for (size_t half = kLanes / 2; half > 0; half /= 2) {
-    for (size_t i = 0; i < half; ++i) sums[i] += sums[i + half];
-  }
-  return sums[0];
-}
-
 }  // namespace
 
 extern const AdamKernels kAdamKernels;
-const AdamKernels kAdamKernels = {.step = &Step, .sum_of_squares = &SumOfSquares};
+const AdamKernels kAdamKernels = {.step = &Step};
 
 }  // namespace strata::engine::STRATA_ISA

@@ -7,6 +7,8 @@
 #include <cmath>
 #include <numeric>
 
+#include "engine/kernels/sum_of_squares.h"
+
 namespace strata::engine {
 namespace {
 
@@ -106,7 +108,7 @@ Status StepRunner::Run(prefetch::OpId op, const prefetch::Operands& operands,
     case OpRole::kReduceGradient:
       return ReduceGradient(b);
     case OpRole::kRoundGradient:
-      return RoundGradient(b, stream);
+      return RoundGradient(payload, b, stream);
     case OpRole::kNorm:
       return AddNorm(payload, b);
     case OpRole::kClip:
@@ -190,28 +192,34 @@ Status StepRunner::ReduceGradient(Blocks blocks) const {
   return parts_.communicator->ReduceScatter(As<float>(blocks[0]), As<float>(blocks[1]));
 }
 
-Status StepRunner::RoundGradient(Blocks blocks, const tiering::StreamContext& stream) const {
-  DType dtype = parts_.layout->options.precision;
-  size_t elements = blocks[1].size() / SizeOf(dtype);
-  return parts_.kernels->Cast(stream, DenseMatrix(blocks[0].data(), DType::kF32, 1, elements),
-                              DenseMatrix(blocks[1].data(), dtype, 1, elements));
+Status StepRunner::RoundGradient(const OpPayload& payload, Blocks blocks,
+                                 const tiering::StreamContext& stream) const {
+  if (payload.is_first) STRATA_RETURN_IF_ERROR(parts_.kernels->Zero(stream, blocks[2]));
+  return parts_.kernels->RoundAndSumSquares(stream, As<const float>(blocks[0]), blocks[1].data(),
+                                            parts_.layout->options.precision,
+                                            &As<double>(blocks[2])[payload.unit]);
 }
 
 Status StepRunner::AddNorm(const OpPayload& payload, Blocks blocks) {
-  DType dtype = parts_.layout->options.precision;
-  std::span<double> norms = As<double>(blocks[1]);
+  const DType dtype = parts_.layout->options.precision;
+  const std::span<double> norms = As<double>(blocks[1]);
   if (payload.is_first) std::fill(norms.begin(), norms.end(), 0.0);
-  double squares = SumOfSquares(blocks[0].data(), dtype, blocks[0].size() / SizeOf(dtype), pool_);
-  if (!std::isfinite(squares) && !KeepsGradients(inputs_.program->kind) && !skips_overflows())
-    return GradientNotFinite(parts_.layout->unit_specs[payload.unit].name);
-  norms[payload.unit] = squares / (inputs_.loss_scale * inputs_.loss_scale);
+  norms[payload.unit] =
+      SumOfSquares(blocks[0].data(), dtype, blocks[0].size() / SizeOf(dtype), pool_);
   return OkStatus();
 }
 
+// Of this rank's part of the gradients, as they are without the loss scale.
+double StepRunner::SquaredNorm(std::span<const double> norms) const {
+  return std::accumulate(norms.begin(), norms.end(), 0.0) /
+         (inputs_.loss_scale * inputs_.loss_scale);
+}
+
 Status StepRunner::Clip(Blocks blocks) const {
-  std::span<double> norms = As<double>(blocks[0]);
-  double squares = std::accumulate(norms.begin(), norms.end(), 0.0);
+  const std::span<double> norms = As<double>(blocks[0]);
+  double squares = SquaredNorm(norms);
   STRATA_RETURN_IF_ERROR(parts_.communicator->AllReduceSum({&squares, 1}));
+  if (!std::isfinite(squares) && !survives_not_finite()) return NotFinite(norms);
   double coefficient = ClipCoefficient(std::sqrt(squares), options_.gradient_clipping);
   // Not a number: nothing is to be applied.
   bool applies = std::isfinite(squares);
@@ -253,23 +261,21 @@ Status StepRunner::Update(const OpPayload& payload, Blocks b) {
 
 Status StepRunner::Report(Blocks blocks) {
   std::span<double> norms = As<double>(blocks[1]);
-  std::array<double, 2> sums = {As<double>(blocks[0])[0],
-                                std::accumulate(norms.begin(), norms.end(), 0.0)};
+  std::array<double, 2> sums = {As<double>(blocks[0])[0], SquaredNorm(norms)};
   STRATA_RETURN_IF_ERROR(parts_.communicator->AllReduceSum(sums));
   double tokens = static_cast<double>(options_.train_batch_size * parts_.model->batch().seq_len);
   result_.loss = sums[0] / tokens;
   result_.gradient_norm = std::sqrt(sums[1]);
   result_.clipped = ClipCoefficient(result_.gradient_norm, options_.gradient_clipping) < 1;
-  Status status = CheckFinite(norms);
-  if (!KeepsGradients(inputs_.program->kind) && !skips_overflows()) return status;
-  result_.not_finite = std::move(status);
+  if (std::isfinite(result_.loss) && std::isfinite(result_.gradient_norm)) return OkStatus();
+  if (!survives_not_finite()) return NotFinite(norms);
+  result_.not_finite = NotFinite(norms);
   return OkStatus();
 }
 
-Status StepRunner::CheckFinite(std::span<const double> norms) const {
-  for (size_t unit = 0; unit < norms.size(); ++unit)
+Status StepRunner::NotFinite(std::span<const double> norms) const {
+  for (size_t unit = norms.size(); unit-- > 0;)  // as backward goes, so where it began
     if (!std::isfinite(norms[unit])) return GradientNotFinite(parts_.layout->unit_specs[unit].name);
-  if (std::isfinite(result_.loss) && std::isfinite(result_.gradient_norm)) return OkStatus();
   return FailedPrecondition(fmt::format("the loss is not finite; {}", kAdvice));
 }
 

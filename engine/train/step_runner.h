@@ -82,16 +82,22 @@ class StepRunner {
   Status RunBackward(const OpPayload& payload, const prefetch::Operands& operands,
                      const tiering::StreamContext& stream) const;
   Status ReduceGradient(Blocks blocks) const;
-  Status RoundGradient(Blocks blocks, const tiering::StreamContext& stream) const;
+  Status RoundGradient(const OpPayload& payload, Blocks blocks,
+                       const tiering::StreamContext& stream) const;
   Status AddNorm(const OpPayload& payload, Blocks blocks);
+  double SquaredNorm(std::span<const double> norms) const;
   Status Clip(Blocks blocks) const;
   Status Update(const OpPayload& payload, Blocks blocks);
   Status Report(Blocks blocks);
-  Status CheckFinite(std::span<const double> norms) const;
+  // What of the step is not: the unit where backward met it first, or the loss.
+  Status NotFinite(std::span<const double> norms) const;
   std::span<std::byte> Inputs(std::span<std::byte> tokens) const;
   std::span<std::byte> Targets(std::span<std::byte> tokens) const;
-  // fp16: an overflow costs the step's update, not the run.
-  bool skips_overflows() const { return parts_.layout->options.precision == DType::kF16; }
+  // A gradient that is not finite costs the step's update, not the run: fp16, and where nothing of
+  // the step is in the state yet.
+  bool survives_not_finite() const {
+    return parts_.layout->options.precision == DType::kF16 || KeepsGradients(inputs_.program->kind);
+  }
 
   StepRunnerParts parts_;
   StepRunnerOptions options_;

@@ -53,8 +53,8 @@ enum class OpRole : uint8_t {
   kEmbeddingBackward,  // tokens R, d R, gradient W|RW
   kReduceGradient,     // whole gradient R, shard's gradient W
   kAllReduceGradient,  // whole gradient RW (stages 0 and 1)
-  kRoundGradient,      // fp32 gradient R, bf16 gradient W
-  kNorm,               // gradient R, norms W|RW
+  kRoundGradient,      // fp32 gradient R, 16-bit gradient W, norms W|RW
+  kNorm,               // gradient R, norms W|RW: where gradients are not rounded
   kClip,               // norms R, clip W
   kUpdate,             // master or remainder RW, m RW, v RW, gradient R, [bf16: weights RW, or
                        // W|RW in format fp32, which does not read them], [clip R]

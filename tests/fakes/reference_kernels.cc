@@ -306,6 +306,19 @@ class ReferenceKernels final : public engine::Kernels {
     return OkStatus();
   }
 
+  Status RoundAndSumSquares(const Stream& stream, std::span<const float> from, std::byte* to,
+                            DType dtype, double* squares) override {
+    // As Matrix is for outputs, too, it points to mutable data.
+    auto* data = reinterpret_cast<std::byte*>(const_cast<float*>(from.data()));
+    const Matrix rounded = DenseMatrix(to, dtype, 1, from.size());
+    *squares = 0;
+    STRATA_RETURN_IF_ERROR(Cast(stream, DenseMatrix(data, DType::kF32, 1, from.size()), rounded));
+    ForEach(rounded, [&](size_t row, size_t col) {
+      *squares += Load(rounded, row, col) * Load(rounded, row, col);
+    });
+    return OkStatus();
+  }
+
   Status Zero(const Stream&, std::span<std::byte> bytes) override {
     std::memset(bytes.data(), 0, bytes.size());
     return OkStatus();

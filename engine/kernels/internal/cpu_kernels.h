@@ -73,6 +73,8 @@ class CpuKernels final : public Kernels {
                            const Matrix& table_gradient) override;
   Status Add(const Stream& stream, const Matrix& a, const Matrix& b, const Matrix& out) override;
   Status Cast(const Stream& stream, const Matrix& from, const Matrix& to) override;
+  Status RoundAndSumSquares(const Stream& stream, std::span<const float> from, std::byte* to,
+                            DType dtype, double* squares) override;
   Status Zero(const Stream& stream, std::span<std::byte> bytes) override;
 
  private:

@@ -76,6 +76,10 @@ struct RowKernels {
   void (*cross_entropy)(const LossRows& in);
   void (*add)(const Matrix& a, const Matrix& b, const Matrix& out);
   void (*cast)(const Matrix& from, const Matrix& to);
+  // Element i is added to sum i % 16, the sums then as a tree.
+  double (*sum_of_squares)(const std::byte* x, DType dtype, size_t n);
+  // The same of x rounded to dtype, which it writes.
+  double (*round_and_sum_squares)(const float* x, std::byte* rounded, DType dtype, size_t n);
   // to[ids[row]] += from[row], in ascending order of rows.
   void (*scatter_add)(const int32_t* ids, const Matrix& from, const Matrix& to);
 

@@ -17,6 +17,8 @@ void SwiGluBackwardRows(const Matrix& gate, const Matrix& up, const Matrix& dout
 void CrossEntropyRows(const LossRows& in);
 void AddRows(const Matrix& a, const Matrix& b, const Matrix& out);
 void CastRows(const Matrix& from, const Matrix& to);
+double SumOfSquaresRow(const std::byte* x, DType dtype, size_t n);
+double RoundAndSumSquaresRow(const float* x, std::byte* rounded, DType dtype, size_t n);
 void ScatterAddRows(const int32_t* ids, const Matrix& from, const Matrix& to);
 void SoftmaxTileRows(const ScoreTile& tile, const Matrix& probabilities,
                      const RunningSoftmax& running);

@@ -10,8 +10,6 @@ namespace strata::engine {
 
 struct AdamKernels {
   void (*step)(const AdamScalars& scalars, const AdamSlices& slices);
-  // Element i is added to sum i % 16, the sums then as a tree.
-  double (*sum_of_squares)(const std::byte* gradient, DType dtype, uint64_t num_elements);
 };
 
 // nullptr if there is no such instruction set in this build.

@@ -26,14 +26,10 @@ void GradientOps::Finish(uint32_t unit) {
   } else if (layout_.options.world_size > 1) {
     AllReduceGradient(unit, gradient);
   }
-  if (blocks_.rounds_gradients()) gradient = RoundGradient(unit, gradient);
-  Access norms = writer_.Accumulate(blocks_.Norms());
-  writer_.Add({.name = "norm " + writer_.UnitName(unit),
-               .kind = "norm",
-               .lane = writer_.optimizer_lane(),
-               .accesses = {{gradient, kR}, norms},
-               .work = GradientBytes(unit)},
-              {.role = OpRole::kNorm, .unit = unit, .is_first = norms.mode == kW});
+  if (blocks_.rounds_gradients())
+    RoundGradient(unit, gradient);
+  else
+    AddNorm(unit, gradient);
 }
 
 void GradientOps::Clip() {
@@ -43,10 +39,6 @@ void GradientOps::Clip() {
                .accesses = {{blocks_.Norms(), kR}, {blocks_.Clip(), kW}},
                .work = static_cast<double>(writer_.num_units() * sizeof(double))},
               {.role = OpRole::kClip});
-}
-
-double GradientOps::GradientBytes(uint32_t unit) const {
-  return static_cast<double>(blocks_.GradientElements(unit) * SizeOf(layout_.options.precision));
 }
 
 // Every byte goes round twice: once to be summed, once to be told.
@@ -70,17 +62,25 @@ BlockId GradientOps::ReduceGradient(uint32_t unit, BlockId whole) {
   return shard;
 }
 
-BlockId GradientOps::RoundGradient(uint32_t unit, BlockId fp32) {
-  uint64_t elements = blocks_.GradientElements(unit);
-  BlockId rounded = blocks_.RoundedGradient(unit);
-  writer_.Add(
-      {.name = "round gradient " + writer_.UnitName(unit),
-       .kind = "round",
-       .lane = Lane::kCompute,
-       .accesses = {{fp32, kR}, {rounded, kW}},
-       .work = static_cast<double>(elements * (sizeof(float) + SizeOf(layout_.options.precision)))},
-      {.role = OpRole::kRoundGradient, .unit = unit});
-  return rounded;
+void GradientOps::RoundGradient(uint32_t unit, BlockId fp32) {
+  const BlockId rounded = blocks_.RoundedGradient(unit);
+  const Access norms = writer_.Accumulate(blocks_.Norms());
+  writer_.Add({.name = "round gradient " + writer_.UnitName(unit),
+               .kind = "round",
+               .lane = Lane::kCompute,
+               .accesses = {{fp32, kR}, {rounded, kW}, norms},
+               .work = static_cast<double>(blocks_.SizeOf(fp32) + blocks_.SizeOf(rounded))},
+              {.role = OpRole::kRoundGradient, .unit = unit, .is_first = norms.mode == kW});
+}
+
+void GradientOps::AddNorm(uint32_t unit, BlockId gradient) {
+  const Access norms = writer_.Accumulate(blocks_.Norms());
+  writer_.Add({.name = "norm " + writer_.UnitName(unit),
+               .kind = "norm",
+               .lane = writer_.optimizer_lane(),
+               .accesses = {{gradient, kR}, norms},
+               .work = static_cast<double>(blocks_.SizeOf(gradient))},
+              {.role = OpRole::kNorm, .unit = unit, .is_first = norms.mode == kW});
 }
 
 }  // namespace strata::engine

@@ -11,17 +11,18 @@ class GradientOps {
   explicit GradientOps(ProgramWriter& writer)
       : writer_(writer), layout_(writer.layout()), blocks_(writer.blocks()) {}
 
-  // Once the unit's fp32 sum over micro-batches is whole: over ranks, rounded, its share of the
-  // norm.
+  // Once the unit's fp32 sum over micro-batches is whole: over ranks, rounded, its
+  // share of the norm.
   void Finish(uint32_t unit);
   // The coefficient, once all units are finished.
   void Clip();
 
  private:
-  double GradientBytes(uint32_t unit) const;
   void AllReduceGradient(uint32_t unit, prefetch::BlockId whole);
   prefetch::BlockId ReduceGradient(uint32_t unit, prefetch::BlockId whole);
-  prefetch::BlockId RoundGradient(uint32_t unit, prefetch::BlockId fp32);
+  // Both add the unit's share of the norm.
+  void RoundGradient(uint32_t unit, prefetch::BlockId fp32);
+  void AddNorm(uint32_t unit, prefetch::BlockId gradient);
 
   ProgramWriter& writer_;
   const StateLayout& layout_;

@@ -10,6 +10,7 @@
 #include <vector>
 
 #include "engine/kernels/cpu_kernels.h"
+#include "engine/kernels/sum_of_squares.h"
 
 namespace strata::engine {
 namespace {
@@ -197,6 +198,34 @@ void SwiGluForward(benchmark::State& state) {
   }
   CountBytes(state, 3 * gate.view().size_bytes());
 }
+// What becomes of a unit's gradient: rounded, and its squares summed; in one pass, or by a cast and
+// a sum after it (one_pass = 0).
+void RoundAndSumSquares(benchmark::State& state) {
+  constexpr size_t kElements = 16 << 20;
+  const auto num_threads = static_cast<uint32_t>(state.range(0));
+  const std::unique_ptr<Kernels> kernels = MakeCpuKernels(num_threads).value();
+  ThreadPool pool = ThreadPool::Create(num_threads).value();
+  Memory gradient(DType::kF32, 1, kElements), rounded(DType::kBf16, 1, kElements);
+  const Matrix from = gradient.view(), to = rounded.view();
+  double squares = 0;
+  for (auto _ : state) {
+    if (state.range(1) == 1) {
+      (void)kernels->RoundAndSumSquares(kStream,
+                                        {reinterpret_cast<const float*>(from.data), kElements},
+                                        to.data, to.dtype, &squares);
+    } else {
+      (void)kernels->Cast(kStream, from, to);
+      squares = SumOfSquares(to.data, to.dtype, kElements, pool);
+    }
+    benchmark::DoNotOptimize(squares);
+  }
+  state.SetItemsProcessed(state.iterations() * static_cast<int64_t>(kElements));
+}
+BENCHMARK(RoundAndSumSquares)
+    ->ArgNames({"threads", "one_pass"})
+    ->ArgsProduct({{1, 2}, {0, 1}})
+    ->UseRealTime();
+
 BENCHMARK(SwiGluForward)->ArgNames({"dtype"})->Arg(0)->Arg(1);
 
 void RmsNormBackward(benchmark::State& state) {

@@ -243,51 +243,6 @@ TEST(AdamTest, NotANumberInAGradientStaysInItsElement) {
   }
 }
 
-TEST(SumOfSquaresTest, IsTheSumInDoubleWithTheSameBitsForAllThreadsAndInstructionSets) {
-  for (const size_t n : {0u, 1u, 17u, 65536u, 200'003u}) {
-    Tensor tensor = RandomTensor(n);
-    for (const DType dtype : {DType::kF32, DType::kBf16}) {
-      const std::byte* gradient = tensor.Slices(dtype).gradient;
-      double expected = 0;
-      for (size_t i = 0; i < n; ++i) {
-        const double g =
-            dtype == DType::kF32 ? tensor.gradient[i] : FromBf16(tensor.gradient_bf16[i]);
-        expected += g * g;
-      }
-      const double baseline = SumOfSquaresWith("baseline", gradient, dtype, n);
-      EXPECT_NEAR(baseline, expected, 1e-12 * expected);
-      for (const std::string_view isa : AdamInstructionSets()) {
-        EXPECT_EQ(SumOfSquaresWith(isa, gradient, dtype, n), baseline);
-      }
-      for (const uint32_t num_threads : {1u, 2u, 3u}) {
-        ThreadPool pool = ThreadPool::Create(num_threads).value();
-        EXPECT_EQ(SumOfSquares(gradient, dtype, n, pool), baseline);
-      }
-    }
-  }
-}
-
-// One call sums at most 256 pieces of 65536 before it starts over.
-TEST(SumOfSquaresTest, MoreThan16MillionElementsAreAllCounted) {
-  const std::vector<Bf16> ones(256 * 65536 + 70'000, ToBf16(1));
-  ThreadPool pool = ThreadPool::Create(2).value();
-  EXPECT_EQ(SumOfSquares(reinterpret_cast<const std::byte*>(ones.data()), DType::kBf16, ones.size(),
-                         pool),
-            static_cast<double>(ones.size()));
-}
-
-TEST(SumOfSquaresTest, AGradientThatIsNotFiniteShowsAndALargeOneDoesNotOverflow) {
-  ThreadPool pool = ThreadPool::Create(1).value();
-  std::vector<float> gradient(1000, 3e38f);
-  const auto* bytes = reinterpret_cast<const std::byte*>(gradient.data());
-  EXPECT_TRUE(std::isfinite(SumOfSquares(bytes, DType::kF32, 1000, pool)));
-  for (const float bad :
-       {std::numeric_limits<float>::quiet_NaN(), -std::numeric_limits<float>::infinity()}) {
-    gradient[999] = bad;
-    EXPECT_FALSE(std::isfinite(SumOfSquares(bytes, DType::kF32, 1000, pool)));
-  }
-}
-
 TEST(ClipCoefficientTest, IsPyTorchsAndOneWithoutALimit) {
   EXPECT_DOUBLE_EQ(ClipCoefficient(4, 1), 1 / (4 + 1e-6));
   EXPECT_EQ(ClipCoefficient(0.5, 1), 1);

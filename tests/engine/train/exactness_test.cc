@@ -6,7 +6,6 @@
 
 #include <ostream>
 #include <string>
-#include <tuple>
 #include <vector>
 
 #include "prefetch/compile.h"
@@ -38,7 +37,7 @@ struct Place {
   std::string optimizer = "host";
   int stage = 3;
   bool tight = false;  // with the smallest budgets: nothing stays that could be evicted
-  std::string device = "16MiB", host = "16MiB";  // budgets, else
+  bool mixed = false;  // kept gradients are at home partly in memory, partly on nvme
 };
 
 // How it is moved.
@@ -65,8 +64,6 @@ RunConfig ConfigOf(const std::string& directory, const Model& model, const Place
   sets.insert(sets.end(), {"data.seq_len=64", "train.train_batch_size=8", "train.steps=3"});
   sets.push_back(fmt::format("model.hidden_size={}", model.hidden_size));
   sets.push_back(fmt::format("model.num_hidden_layers={}", model.layers));
-  sets.push_back("memory.device=" + place.device);
-  sets.push_back("memory.host=" + place.host);
   // Nothing is resumed here: fewer generations, fewer bytes to preallocate.
   sets.push_back("checkpoint.keep_last=0");
   sets.push_back("train.precision=" + model.precision);
@@ -86,6 +83,8 @@ RunConfig ConfigOf(const std::string& directory, const Model& model, const Place
       sets.push_back(std::move(set));
     }
   }
+  if (place.mixed)
+    for (std::string& set : BudgetsForMixedGradients(directory, sets)) sets.push_back(set);
   return OrDie(TinyConfig(directory, sets));
 }
 
@@ -137,20 +136,13 @@ TEST(Exactness, TierBudgetBackendThreadsAndDepthNeverChangeABit) {
 // Kept gradients are at home where memory has room for them, some here and some there.
 TEST(Exactness, GradientsKeptInSeveralTiersNeverChangeABit) {
   const Model deep{.layers = 12};
-  const Ways speculative{.threads = 2, .clip_mode = "speculative"};
-  const Ways horizontal{.schedule = "horizontal", .clip_mode = "speculative"};
-  const Ways deferred{.clip_mode = "deferred"};
+  const Place mixed{.weights = "nvme", .optimizer = "nvme", .mixed = true};
   RunOutcome expected = Outcome(deep, {}, {.clip_mode = "norm_first"});
-  for (const auto& [ways, device, tier] : {std::tuple(speculative, "2MiB", tiering::Tier::kDevice),
-                                           std::tuple(horizontal, "2MiB", tiering::Tier::kDevice),
-                                           std::tuple(deferred, "1MiB", tiering::Tier::kHost)}) {
-    Place small{.weights = "nvme", .optimizer = "nvme", .device = device, .host = "2MiB"};
-    SCOPED_TRACE(Describe(small, ways));
-    ScratchDirectory scratch;
-    PlannedRun run = OrDie(PlanRun(ConfigOf(scratch.path(), deep, small, ways), {}));
-    EXPECT_THAT(run.pending_homes,
-                testing::AllOf(testing::Contains(tier), testing::Contains(tiering::Tier::kNvme)));
-    ExpectSameBits(Outcome(deep, small, ways), expected);
+  for (const Ways& ways : {Ways{.threads = 2, .clip_mode = "speculative"},
+                           Ways{.schedule = "horizontal", .clip_mode = "speculative"},
+                           Ways{.prefetch_ops = 3, .clip_mode = "deferred"}}) {
+    SCOPED_TRACE(Describe(mixed, ways));
+    ExpectSameBits(Outcome(deep, mixed, ways), expected);
   }
 }
 

@@ -138,6 +138,24 @@ std::vector<std::string> TightBudgets(const RunConfig& config) {
           fmt::format("memory.host=\"{}B\"", least.host_bytes)};
 }
 
+std::vector<std::string> BudgetsForMixedGradients(const std::string& directory,
+                                                  const std::vector<std::string>& sets) {
+  for (int host_mib = 1; host_mib <= 4; ++host_mib) {
+    for (int device_mib = 1; device_mib <= 4; ++device_mib) {
+      std::vector<std::string> budgets = {fmt::format("memory.device={}MiB", device_mib),
+                                          fmt::format("memory.host={}MiB", host_mib)};
+      std::vector<std::string> all = sets;
+      all.insert(all.end(), budgets.begin(), budgets.end());
+      const Result<PlannedRun> run = PlanRun(OrDie(TinyConfig(directory, all)), {});
+      if (!run.ok() || !KeepsGradients(run->program.kind)) continue;
+      const auto bytes = PendingBytesByTier(run->pending_homes, run->layout);
+      if (bytes.size() > 1 && bytes.contains(tiering::Tier::kNvme)) return budgets;
+    }
+  }
+  STRATA_CHECK(false);  // change the model
+  return {};
+}
+
 Result<RunOutcome> TrainWith(const RunConfig& config, const SessionOptions& options,
                              uint64_t stop_after, std::function<void(uint64_t step)> on_step) {
   RunOutcome outcome;

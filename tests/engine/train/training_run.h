@@ -44,6 +44,11 @@ std::vector<std::string> OffloadTo(const std::string& tier, const std::string& d
 // Settings for the smallest budgets that the run can have: nothing stays that could be evicted.
 std::vector<std::string> TightBudgets(const RunConfig& config);
 
+// Settings for budgets under which gradients that are kept are at home partly in memory, partly on
+// nvme. Dies if it finds none.
+std::vector<std::string> BudgetsForMixedGradients(const std::string& directory,
+                                                  const std::vector<std::string>& sets);
+
 struct RunOutcome {
   std::vector<double> losses;
   std::vector<double> gradient_norms;

@@ -33,6 +33,11 @@ LlamaConfig TinyLlama(bool tied = false) {
           .tie_word_embeddings = tied};
 }
 
+// Whether the op gives the unit's share of the norm: the last op before its gradient is applied.
+bool IsNorm(const OpPayload& payload) {
+  return payload.role == OpRole::kRoundGradient || payload.role == OpRole::kNorm;
+}
+
 struct Case {
   DType precision = DType::kBf16;
   StateFormat format = StateFormat::kSplit;
@@ -181,7 +186,7 @@ TEST(StepProgram, UpdatesEveryChunkExactlyOnceAndNeverBeforeItsGradientIsWhole) 
     std::set<uint32_t> closed;  // units whose gradient nobody adds to any more
     for (size_t i = 0; i < built.program.payloads.size(); ++i) {
       const OpPayload& payload = built.program.payloads[i];
-      if (payload.role == OpRole::kNorm) closed.insert(payload.unit);
+      if (IsNorm(payload)) closed.insert(payload.unit);
       if (payload.role == OpRole::kUpdate) {
         EXPECT_TRUE(closed.contains(payload.unit));
         EXPECT_TRUE(updated.insert({payload.unit, payload.chunk}).second);
@@ -223,7 +228,7 @@ TEST(StepProgram, WithClippingNoUpdateComesBeforeTheGlobalNorm) {
     if (payload.role == OpRole::kUpdate) {
       EXPECT_TRUE(clipped);
     }
-    if (payload.role == OpRole::kNorm) {
+    if (IsNorm(payload)) {
       EXPECT_FALSE(clipped);
     }
   }
@@ -233,13 +238,13 @@ TEST(StepProgram, WithClippingNoUpdateComesBeforeTheGlobalNorm) {
 const std::vector<StepKind> kKeepingKinds = {StepKind::kSpeculative, StepKind::kDeferred,
                                              StepKind::kKeep, StepKind::kFlush};
 
-// Memory homes, so that there is something to place.
 // What memory has room for of the kept gradients: none of them, some units', all.
 const std::vector<PendingRoom> kPendingRooms = {{},
                                                 {.host_bytes = 1 << 20},
                                                 {.device_bytes = 1 << 20},
                                                 {.device_bytes = 64 << 10, .host_bytes = 64 << 10}};
 
+// Memory homes, so that there is something to place.
 Built BuildKind(StepKind kind, const PendingRoom& room, const Case& c) {
   Built built = Build(c);
   for (StateBlock& block : built.layout.blocks)
@@ -292,7 +297,7 @@ TEST(StepProgram, EachKindUpdatesWhenItSays) {
       if (is_forward && kind == StepKind::kDeferred) {
         EXPECT_TRUE(updated.contains(payload.unit));
       }
-      if (payload.role == OpRole::kNorm) closed.insert(payload.unit);
+      if (IsNorm(payload)) closed.insert(payload.unit);
       if (payload.role != OpRole::kUpdate) continue;
       updated.insert(payload.unit);
       EXPECT_EQ(payload.is_scaled, kind != StepKind::kSpeculative);
