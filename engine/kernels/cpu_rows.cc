@@ -1,5 +1,6 @@
 // The operations that work element by element or row by row.
 #include <algorithm>
+#include <cmath>
 #include <cstring>
 
 #include "aio/base/check.h"
@@ -94,36 +95,56 @@ Status CpuKernels::SwiGluBackward(const Stream&, const Matrix& gate, const Matri
   return OkStatus();
 }
 
+Status CpuKernels::SoftmaxStatistics(const Stream&, const Matrix& logits,
+                                     std::span<const int32_t> targets, size_t first_column,
+                                     Output output, std::span<SoftmaxRow> rows) {
+  STRATA_CHECK(logits.dtype == DType::kF32 && logits.cols > 0);
+  STRATA_CHECK(targets.size() == logits.rows && rows.size() == logits.rows);
+  ForRows(logits.rows, logits.cols, [&](size_t row, size_t count) {
+    rows_.softmax_statistics({.logits = Rows(logits, row, count),
+                              .targets = targets.data() + row,
+                              .first_column = first_column},
+                             output, rows.data() + row);
+  });
+  return OkStatus();
+}
+
 Status CpuKernels::CrossEntropy(const Stream&, const Matrix& logits,
-                                std::span<const int32_t> targets, float gradient_scale,
-                                const Matrix& dlogits, double* loss_sum) {
+                                std::span<const int32_t> targets, size_t first_column,
+                                std::span<const SoftmaxRow> rows, float gradient_scale,
+                                const Matrix& dlogits) {
   CheckSameShape(logits, dlogits);
-  STRATA_CHECK(logits.dtype == DType::kF32 && targets.size() == logits.rows && logits.cols > 0);
-  for (const int32_t target : targets) {
-    STRATA_CHECK(target < 0 || static_cast<size_t>(target) < logits.cols);
-  }
-  const Cuts cuts{logits.rows, kRowsAtOnce};
-  for (size_t part = 0; part < cuts.count(); ++part) {
-    const size_t begin = cuts.begin(part);
-    ForRows(cuts.size(part), logits.cols, [&](size_t row, size_t count) {
-      rows_.cross_entropy({.logits = Rows(logits, begin + row, count),
-                           .targets = targets.data() + begin + row,
-                           .gradient_scale = gradient_scale,
-                           .dlogits = Rows(dlogits, begin + row, count),
-                           .losses = row_doubles_.data() + row});
-    });
-    for (size_t row = 0; row < cuts.size(part); ++row) *loss_sum += row_doubles_[row];
+  STRATA_CHECK(logits.dtype == DType::kF32 && logits.cols > 0);
+  STRATA_CHECK(targets.size() == logits.rows && rows.size() == logits.rows);
+  ForRows(logits.rows, logits.cols, [&](size_t row, size_t count) {
+    rows_.cross_entropy({.logits = Rows(logits, row, count),
+                         .targets = targets.data() + row,
+                         .first_column = first_column},
+                        rows.data() + row, gradient_scale, Rows(dlogits, row, count));
+  });
+  return OkStatus();
+}
+
+Status CpuKernels::CrossEntropyLoss(const Stream&, std::span<const int32_t> targets,
+                                    std::span<const SoftmaxRow> rows, double* loss_sum) {
+  STRATA_CHECK(targets.size() == rows.size());
+  for (size_t row = 0; row < rows.size(); ++row) {
+    if (targets[row] < 0) continue;
+    const float shifted = rows[row].target - rows[row].maximum;
+    *loss_sum += std::log(rows[row].sum) - static_cast<double>(shifted);
   }
   return OkStatus();
 }
 
-Status CpuKernels::EmbeddingForward(const Stream&, const Matrix& table,
+Status CpuKernels::EmbeddingForward(const Stream&, const Matrix& table, size_t first_id,
                                     std::span<const int32_t> ids, const Matrix& out) {
   STRATA_CHECK(table.dtype == out.dtype && table.cols == out.cols && ids.size() == out.rows);
   ForRows(out.rows, out.cols, [&](size_t row, size_t count) {
     for (size_t i = row; i < row + count; ++i) {
-      STRATA_CHECK(ids[i] >= 0 && static_cast<size_t>(ids[i]) < table.rows);
-      std::memcpy(Rows(out, i, 1).data, Rows(table, static_cast<size_t>(ids[i]), 1).data,
+      STRATA_CHECK(ids[i] >= 0);
+      const size_t id = static_cast<size_t>(ids[i]);
+      if (id < first_id || id - first_id >= table.rows) continue;
+      std::memcpy(Rows(out, i, 1).data, Rows(table, id - first_id, 1).data,
                   out.cols * SizeOf(out.dtype));
     }
   });
@@ -131,19 +152,17 @@ Status CpuKernels::EmbeddingForward(const Stream&, const Matrix& table,
 }
 
 Status CpuKernels::EmbeddingBackward(const Stream&, std::span<const int32_t> ids,
-                                     const Matrix& dout, const Matrix& table_gradient) {
+                                     const Matrix& dout, size_t first_id,
+                                     const Matrix& table_gradient) {
   STRATA_CHECK(table_gradient.dtype == DType::kF32 && table_gradient.cols == dout.cols);
   STRATA_CHECK(ids.size() == dout.rows);
-  for (const int32_t id : ids) {
-    STRATA_CHECK(id >= 0 && static_cast<size_t>(id) < table_gradient.rows);
-  }
   // Cut by columns: an id that comes twice is added by one thread, in the order of the rows.
   const Cuts cuts{dout.cols, 128};
   pool_.ParallelFor(cuts.count(), [&](size_t i) {
     const auto columns = [&](const Matrix& matrix) {
       return Part(matrix, 0, matrix.rows, cuts.begin(i), cuts.piece);
     };
-    rows_.scatter_add(ids.data(), columns(dout), columns(table_gradient));
+    rows_.scatter_add(ids.data(), first_id, columns(dout), columns(table_gradient));
   });
   return OkStatus();
 }

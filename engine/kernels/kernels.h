@@ -49,6 +49,13 @@ struct AttentionShape {
   size_t head_dim = 0;
 };
 
+// Of one row of logits, over the columns seen so far.
+struct SoftmaxRow {
+  double sum = 0;     // of exp(logit - maximum)
+  float maximum = 0;  // logit
+  float target = 0;   // the target's logit; not a number until it was seen
+};
+
 class Kernels {
  public:
   using Stream = tiering::StreamContext;
@@ -101,19 +108,32 @@ class Kernels {
   virtual Status SwiGluBackward(const Stream& stream, const Matrix& gate, const Matrix& up,
                                 const Matrix& dout, const Matrix& dgate, const Matrix& dup) = 0;
 
-  // Of fp32 logits [rows, vocab]: *loss_sum (fp64, one number in device memory) += sum over rows of
-  // -log softmax(logits)[target], and dlogits = (softmax - onehot) * gradient_scale (fp32 or bf16;
-  // may be the logits' own memory if fp32). A negative target is not counted and has zero gradient.
+  // Softmax and cross entropy over a vocabulary that may be seen piece by piece (Milakov &
+  // Gimelshein 2018): `logits` are fp32 columns [first_column, first_column + cols) of each row.
+  // Statistics first, of all pieces in ascending order (kOverwrite for the first), then the
+  // gradients of the pieces, in any order. A negative target is not counted.
+  virtual Status SoftmaxStatistics(const Stream& stream, const Matrix& logits,
+                                   std::span<const int32_t> targets, size_t first_column,
+                                   Output output, std::span<SoftmaxRow> rows) = 0;
+  // dlogits = (softmax - onehot) * gradient_scale (any format; may be the logits' own memory if
+  // fp32), zero where the target is not counted.
   virtual Status CrossEntropy(const Stream& stream, const Matrix& logits,
-                              std::span<const int32_t> targets, float gradient_scale,
-                              const Matrix& dlogits, double* loss_sum) = 0;
+                              std::span<const int32_t> targets, size_t first_column,
+                              std::span<const SoftmaxRow> rows, float gradient_scale,
+                              const Matrix& dlogits) = 0;
+  // *loss_sum (fp64, one number in device memory) += sum over rows of -log softmax(logits)[target].
+  virtual Status CrossEntropyLoss(const Stream& stream, std::span<const int32_t> targets,
+                                  std::span<const SoftmaxRow> rows, double* loss_sum) = 0;
 
-  // out[row] = table[ids[row]]. ids in device memory, each < table.rows.
-  virtual Status EmbeddingForward(const Stream& stream, const Matrix& table,
+  // `table` holds the rows of ids [first_id, first_id + table.rows): out[row] = that of ids[row],
+  // where it is among them; other rows of `out` are left alone. ids in device memory, none
+  // negative.
+  virtual Status EmbeddingForward(const Stream& stream, const Matrix& table, size_t first_id,
                                   std::span<const int32_t> ids, const Matrix& out) = 0;
-  // table_gradient (fp32) [ids[row]] += dout[row], rows in ascending order.
+  // table_gradient (fp32), of such rows: that of ids[row] += dout[row], rows in ascending order.
   virtual Status EmbeddingBackward(const Stream& stream, std::span<const int32_t> ids,
-                                   const Matrix& dout, const Matrix& table_gradient) = 0;
+                                   const Matrix& dout, size_t first_id,
+                                   const Matrix& table_gradient) = 0;
 
   // out = a + b, element by element; out may be a or b. One dtype.
   virtual Status Add(const Stream& stream, const Matrix& a, const Matrix& b, const Matrix& out) = 0;

@@ -261,35 +261,61 @@ class ReferenceKernels final : public engine::Kernels {
     return OkStatus();
   }
 
-  Status CrossEntropy(const Stream&, const Matrix& logits, std::span<const int32_t> targets,
-                      float gradient_scale, const Matrix& dlogits, double* loss_sum) override {
+  Status SoftmaxStatistics(const Stream&, const Matrix& logits, std::span<const int32_t> targets,
+                           size_t first_column, engine::Output output,
+                           std::span<engine::SoftmaxRow> rows) override {
     for (size_t row = 0; row < logits.rows; ++row) {
       std::vector<double> values(logits.cols);
       for (size_t col = 0; col < logits.cols; ++col) values[col] = Load(logits, row, col);
-      const double log_sum = LogSumExp(values);
-      const bool counts = targets[row] >= 0;
-      const size_t target = counts ? static_cast<size_t>(targets[row]) : 0;
-      if (counts) *loss_sum += log_sum - values[target];
-      for (size_t col = 0; col < logits.cols; ++col) {
-        const double p = std::exp(values[col] - log_sum) - (col == target ? 1 : 0);
-        Store(dlogits, row, col, counts ? p * gradient_scale : 0);
+      double sum = LogSumExp(values);
+      engine::SoftmaxRow& result = rows[row];
+      if (output == engine::Output::kAccumulate) sum = LogSumExp({sum, std::log(result.sum)});
+      // The maximum is 0 for all rows: doubles of ordinary logits need none.
+      result.sum = std::exp(sum);
+      result.maximum = 0;
+      const auto target = static_cast<size_t>(targets[row]) - first_column;
+      if (targets[row] >= 0 && target < logits.cols) {
+        result.target = static_cast<float>(values[target]);
       }
     }
     return OkStatus();
   }
 
-  Status EmbeddingForward(const Stream&, const Matrix& table, std::span<const int32_t> ids,
-                          const Matrix& out) override {
+  Status CrossEntropy(const Stream&, const Matrix& logits, std::span<const int32_t> targets,
+                      size_t first_column, std::span<const engine::SoftmaxRow> rows,
+                      float gradient_scale, const Matrix& dlogits) override {
+    ForEach(dlogits, [&](size_t row, size_t col) {
+      const bool counts = targets[row] >= 0;
+      const bool is_target = counts && first_column + col == static_cast<size_t>(targets[row]);
+      const double p = std::exp(Load(logits, row, col)) / rows[row].sum - (is_target ? 1 : 0);
+      Store(dlogits, row, col, counts ? p * static_cast<double>(gradient_scale) : 0);
+    });
+    return OkStatus();
+  }
+
+  Status CrossEntropyLoss(const Stream&, std::span<const int32_t> targets,
+                          std::span<const engine::SoftmaxRow> rows, double* loss_sum) override {
+    for (size_t row = 0; row < rows.size(); ++row) {
+      if (targets[row] < 0) continue;
+      *loss_sum += std::log(rows[row].sum) - static_cast<double>(rows[row].target);
+    }
+    return OkStatus();
+  }
+
+  Status EmbeddingForward(const Stream&, const Matrix& table, size_t first_id,
+                          std::span<const int32_t> ids, const Matrix& out) override {
     ForEach(out, [&](size_t row, size_t col) {
-      Store(out, row, col, Load(table, static_cast<size_t>(ids[row]), col));
+      const size_t id = static_cast<size_t>(ids[row]) - first_id;
+      if (id < table.rows) Store(out, row, col, Load(table, id, col));
     });
     return OkStatus();
   }
 
   Status EmbeddingBackward(const Stream&, std::span<const int32_t> ids, const Matrix& dout,
-                           const Matrix& table_gradient) override {
+                           size_t first_id, const Matrix& table_gradient) override {
     ForEach(dout, [&](size_t row, size_t col) {
-      Increase(table_gradient, static_cast<size_t>(ids[row]), col, Load(dout, row, col));
+      const size_t id = static_cast<size_t>(ids[row]) - first_id;
+      if (id < table_gradient.rows) Increase(table_gradient, id, col, Load(dout, row, col));
     });
     return OkStatus();
   }

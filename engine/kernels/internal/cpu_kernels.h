@@ -65,12 +65,18 @@ class CpuKernels final : public Kernels {
                        const Matrix& out) override;
   Status SwiGluBackward(const Stream& stream, const Matrix& gate, const Matrix& up,
                         const Matrix& dout, const Matrix& dgate, const Matrix& dup) override;
+  Status SoftmaxStatistics(const Stream& stream, const Matrix& logits,
+                           std::span<const int32_t> targets, size_t first_column, Output output,
+                           std::span<SoftmaxRow> rows) override;
   Status CrossEntropy(const Stream& stream, const Matrix& logits, std::span<const int32_t> targets,
-                      float gradient_scale, const Matrix& dlogits, double* loss_sum) override;
-  Status EmbeddingForward(const Stream& stream, const Matrix& table, std::span<const int32_t> ids,
-                          const Matrix& out) override;
+                      size_t first_column, std::span<const SoftmaxRow> rows, float gradient_scale,
+                      const Matrix& dlogits) override;
+  Status CrossEntropyLoss(const Stream& stream, std::span<const int32_t> targets,
+                          std::span<const SoftmaxRow> rows, double* loss_sum) override;
+  Status EmbeddingForward(const Stream& stream, const Matrix& table, size_t first_id,
+                          std::span<const int32_t> ids, const Matrix& out) override;
   Status EmbeddingBackward(const Stream& stream, std::span<const int32_t> ids, const Matrix& dout,
-                           const Matrix& table_gradient) override;
+                           size_t first_id, const Matrix& table_gradient) override;
   Status Add(const Stream& stream, const Matrix& a, const Matrix& b, const Matrix& out) override;
   Status Cast(const Stream& stream, const Matrix& from, const Matrix& to) override;
   Status RoundAndSumSquares(const Stream& stream, std::span<const float> from, std::byte* to,
@@ -110,7 +116,6 @@ class CpuKernels final : public Kernels {
   ProductCache products_;
   std::vector<std::vector<float>> tile_buffers_;  // per thread: a product to be rounded to bf16
   std::array<float, kRowsAtOnce> row_floats_;
-  std::array<double, kRowsAtOnce> row_doubles_;
 };
 
 }  // namespace strata::engine

@@ -27,12 +27,11 @@ struct RopeRows {
   float sign = 1;
 };
 
-struct LossRows {
+// Some columns of logits, from first_column on.
+struct LogitRows {
   Matrix logits;
-  const int32_t* targets = nullptr;
-  float gradient_scale = 1;
-  Matrix dlogits;
-  double* losses = nullptr;  // one per row; 0 where the target is not counted
+  const int32_t* targets = nullptr;  // of the whole rows; negative: not counted
+  size_t first_column = 0;
 };
 
 // One tile of attention scores: queries are rows, keys are columns. Row r sees the columns up to
@@ -73,15 +72,17 @@ struct RowKernels {
   void (*swiglu_forward)(const Matrix& gate, const Matrix& up, const Matrix& out);
   void (*swiglu_backward)(const Matrix& gate, const Matrix& up, const Matrix& dout,
                           const Matrix& dgate, const Matrix& dup);
-  void (*cross_entropy)(const LossRows& in);
+  void (*softmax_statistics)(const LogitRows& in, Output output, SoftmaxRow* rows);
+  void (*cross_entropy)(const LogitRows& in, const SoftmaxRow* rows, float gradient_scale,
+                        const Matrix& dlogits);
   void (*add)(const Matrix& a, const Matrix& b, const Matrix& out);
   void (*cast)(const Matrix& from, const Matrix& to);
   // Element i is added to sum i % 16, the sums then as a tree.
   double (*sum_of_squares)(const std::byte* x, DType dtype, size_t n);
   // The same of x rounded to dtype, which it writes.
   double (*round_and_sum_squares)(const float* x, std::byte* rounded, DType dtype, size_t n);
-  // to[ids[row]] += from[row], in ascending order of rows.
-  void (*scatter_add)(const int32_t* ids, const Matrix& from, const Matrix& to);
+  // to[ids[row] - first_id] += from[row], in ascending order of rows, where `to` has that row.
+  void (*scatter_add)(const int32_t* ids, size_t first_id, const Matrix& from, const Matrix& to);
 
   // probabilities = exp(score * scale - running maximum), zero where not visible; brings what was
   // summed before to the new maximum.

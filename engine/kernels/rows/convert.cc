@@ -40,10 +40,12 @@ void CastRows(const Matrix& from, const Matrix& to) {
   });
 }
 
-void ScatterAddRows(const int32_t* ids, const Matrix& from, const Matrix& to) {
+void ScatterAddRows(const int32_t* ids, size_t first_id, const Matrix& from, const Matrix& to) {
   WithElementType(from.dtype, [&]<typename T>(T) {
     for (size_t row = 0; row < from.rows; ++row) {
-      AddTo(RowOf<const T>(from, row), RowOf<float>(to, static_cast<size_t>(ids[row])), from.cols);
+      const size_t id = static_cast<size_t>(ids[row]);
+      if (id < first_id || id - first_id >= to.rows) continue;
+      AddTo(RowOf<const T>(from, row), RowOf<float>(to, id - first_id), from.cols);
     }
   });
 }

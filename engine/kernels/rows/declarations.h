@@ -14,12 +14,14 @@ void RotateRows(const RopeRows& in);
 void SwiGluForwardRows(const Matrix& gate, const Matrix& up, const Matrix& out);
 void SwiGluBackwardRows(const Matrix& gate, const Matrix& up, const Matrix& dout,
                         const Matrix& dgate, const Matrix& dup);
-void CrossEntropyRows(const LossRows& in);
+void SoftmaxStatisticsRows(const LogitRows& in, Output output, SoftmaxRow* rows);
+void CrossEntropyRows(const LogitRows& in, const SoftmaxRow* rows, float gradient_scale,
+                      const Matrix& dlogits);
 void AddRows(const Matrix& a, const Matrix& b, const Matrix& out);
 void CastRows(const Matrix& from, const Matrix& to);
 double SumOfSquaresRow(const std::byte* x, DType dtype, size_t n);
 double RoundAndSumSquaresRow(const float* x, std::byte* rounded, DType dtype, size_t n);
-void ScatterAddRows(const int32_t* ids, const Matrix& from, const Matrix& to);
+void ScatterAddRows(const int32_t* ids, size_t first_id, const Matrix& from, const Matrix& to);
 void SoftmaxTileRows(const ScoreTile& tile, const Matrix& probabilities,
                      const RunningSoftmax& running);
 void SoftmaxFinishRows(const RunningSoftmax& running, const Matrix& out, float* log_sum_exp);

@@ -10,6 +10,7 @@ const RowKernels kRowKernels = {
     .rope = &RotateRows,
     .swiglu_forward = &SwiGluForwardRows,
     .swiglu_backward = &SwiGluBackwardRows,
+    .softmax_statistics = &SoftmaxStatisticsRows,
     .cross_entropy = &CrossEntropyRows,
     .add = &AddRows,
     .cast = &CastRows,

@@ -14,7 +14,7 @@ AttentionUnit::AttentionUnit(const LlamaConfig& config, DType dtype, const Batch
                              Kernels* kernels)
     : dtype_(dtype),
       kernels_(kernels),
-      spec_(UnitOf(config, UnitKind::kAttention, 0)),
+      spec_(UnitsOf(config, UnitKind::kAttention, 0, kUncut).front()),
       shape_{.batch = batch.micro_batch,
              .seq_len = batch.seq_len,
              .num_heads = config.num_attention_heads,

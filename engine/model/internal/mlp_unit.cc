@@ -7,144 +7,215 @@
 namespace strata::engine {
 namespace {
 
-enum Tensor : size_t { kNorm, kGate, kUp, kDown };
+enum Tensor : size_t { kGate, kUp, kDown };  // of a part
 
 // Every chunk reads and writes the fp32 weight gradient once; with this many rows that is hidden
 // behind its products. A constant, since the order of sums, and so the bits, hang on it.
 constexpr uint64_t kMaxChunkRows = 2048;
 
+Matrix ColumnRange(const Matrix& matrix, uint64_t cols) {
+  Matrix range = matrix;
+  range.cols = range.stride = cols;
+  return range;
+}
+
 }  // namespace
 
-MlpUnit::MlpUnit(const LlamaConfig& config, DType dtype, const BatchShape& batch, Kernels* kernels)
+MlpUnit::MlpUnit(const LlamaConfig& config, uint64_t part_elements, DType dtype,
+                 const BatchShape& batch, Kernels* kernels)
     : dtype_(dtype),
       kernels_(kernels),
-      spec_(UnitOf(config, UnitKind::kMlp, 0)),
+      cut_(CutOf(config, UnitKind::kMlp, part_elements)),
+      specs_(UnitsOf(config, UnitKind::kMlp, 0, part_elements)),
       num_tokens_(batch.num_tokens()),
       hidden_size_(config.hidden_size),
-      intermediate_size_(config.intermediate_size),
       chunk_rows_(std::min(num_tokens_, kMaxChunkRows)),
       eps_(static_cast<float>(config.rms_norm_eps)) {}
 
-std::optional<MlpUnit::Gates> MlpUnit::KeptGates(Bytes kept) const {
-  if (kept.empty()) return {};
-  WorkspaceLayout layout(kept);
-  Gates gates;
-  gates.gate = layout.TakeMatrix(dtype_, num_tokens_, intermediate_size_);
-  gates.up = layout.TakeMatrix(dtype_, num_tokens_, intermediate_size_);
+std::vector<MlpUnit::Gates> MlpUnit::TakeGates(WorkspaceLayout& layout, const Tile& tile,
+                                               uint64_t rows) const {
+  std::vector<Gates> gates(tile.num_parts);
+  for (uint32_t i = 0; i < tile.num_parts; ++i) {
+    const uint64_t cols = cut_.size(tile.first_part + i);
+    gates[i].gate = layout.TakeMatrix(dtype_, rows, cols);
+    gates[i].up = layout.TakeMatrix(dtype_, rows, cols);
+  }
   return gates;
 }
 
-MlpUnit::Buffers MlpUnit::LayOut(WorkspaceLayout& layout, const std::optional<Gates>& kept,
-                                 Pass pass, uint64_t rows) const {
+MlpUnit::Buffers MlpUnit::LayOut(WorkspaceLayout& layout, const Tile& tile, Pass pass,
+                                 const RowsOf& operands) const {
+  const uint64_t rows = operands.x.rows;
+  const bool is_forward = pass == Pass::kForward;
   Buffers buffers;
-  buffers.gate = kept ? kept->gate : layout.TakeMatrix(dtype_, rows, intermediate_size_);
-  buffers.up = kept ? kept->up : layout.TakeMatrix(dtype_, rows, intermediate_size_);
-  if (pass == Pass::kBackward) buffers.h = layout.TakeMatrix(dtype_, rows, hidden_size_);
+  buffers.gates = operands.kept;
+  if (buffers.gates.empty()) {  // one part's after the other's, in the same place
+    Gates first{layout.TakeMatrix(dtype_, rows, cut_.step),
+                layout.TakeMatrix(dtype_, rows, cut_.step)};
+    for (uint32_t part = tile.first_part; part < tile.end_part(); ++part) {
+      buffers.gates.push_back(
+          {ColumnRange(first.gate, cut_.size(part)), ColumnRange(first.up, cut_.size(part))});
+    }
+  }
+  buffers.sum = operands.sum;
+  if (num_parts() > 1 && IsWhole(tile))
+    buffers.sum = layout.TakeMatrix(DType::kF32, rows, hidden_size_);
+  // Forward makes h in y's memory, where there is a y.
+  buffers.h = operands.out;
+  if (!is_forward || !HasLast(tile)) buffers.h = layout.TakeMatrix(dtype_, rows, hidden_size_);
   const uint64_t mark = layout.used_bytes();
-  buffers.act = layout.TakeMatrix(dtype_, rows, intermediate_size_);
-  if (pass == Pass::kForward) return buffers;  // h is made in y's memory
+  buffers.act = layout.TakeMatrix(dtype_, rows, cut_.step);
+  if (is_forward) return buffers;
+  buffers.dh = buffers.sum;
+  if (num_parts() > 1) return buffers;
   layout.Rewind(mark);  // once the gradients of gate and up are there, act is not needed for dh
   buffers.dh = layout.TakeMatrix(DType::kF32, rows, hidden_size_);
   return buffers;
 }
 
-uint64_t MlpUnit::KeptBytes() const {
+uint64_t MlpUnit::KeptBytes(const Tile& tile) const {
   WorkspaceLayout layout;
-  for (int i = 0; i < 2; ++i) layout.TakeMatrix(dtype_, num_tokens_, intermediate_size_);
+  TakeGates(layout, tile, num_tokens_);
   return layout.peak_bytes();
 }
 
-uint64_t MlpUnit::WorkspaceBytes(Pass pass, Intermediates intermediates) const {
+uint64_t MlpUnit::WorkspaceBytes(Pass pass, Intermediates intermediates, const Tile& tile) const {
+  RowsOf operands;
+  operands.x.rows = chunk_rows_;
+  if (intermediates == Intermediates::kKeep) operands.kept.resize(tile.num_parts);
   WorkspaceLayout layout;
-  std::optional<Gates> kept;
-  if (intermediates == Intermediates::kKeep) kept.emplace();
-  LayOut(layout, kept, pass, chunk_rows_);
+  LayOut(layout, tile, pass, operands);
   return layout.peak_bytes();
 }
 
-double MlpUnit::Flops(Pass pass, Intermediates intermediates) const {
+double MlpUnit::Flops(Pass pass, Intermediates intermediates, const Tile& tile) const {
+  uint64_t columns = 0;
+  for (uint32_t part = tile.first_part; part < tile.end_part(); ++part) columns += cut_.size(part);
   const double product = 2 * static_cast<double>(num_tokens_) * static_cast<double>(hidden_size_) *
-                         static_cast<double>(intermediate_size_);
+                         static_cast<double>(columns);
   if (pass == Pass::kForward) return 3 * product;
   return intermediates == Intermediates::kRecompute ? (2 + 6) * product : 6 * product;
 }
 
-Status MlpUnit::Project(const Stream& stream, const Parameters& parameters, const Matrix& x,
-                        const Buffers& b) const {
-  STRATA_RETURN_IF_ERROR(kernels_->RmsNormForward(stream, x, parameters.norm(), eps_, b.h));
-  STRATA_RETURN_IF_ERROR(Linear(*kernels_, stream, b.h, parameters.Weight(kGate), b.gate));
-  return Linear(*kernels_, stream, b.h, parameters.Weight(kUp), b.up);
+MlpUnit::Tensors MlpUnit::TensorsOf(const TileOperands& tile, uint32_t index) const {
+  const bool is_cut = num_parts() > 1;
+  const size_t spec = is_cut ? 1 + tile.first_part + index : 0;
+  const size_t first = is_cut ? 0 : 1;  // after the norm
+  const UnitMemory& memory = tile.parts[index];
+  const Parameters parameters(specs_[spec], dtype_, memory.weights, memory.gradient);
+  return {parameters.Weight(first + kGate), parameters.Weight(first + kUp),
+          parameters.Weight(first + kDown), parameters.Gradient(first + kGate),
+          parameters.Gradient(first + kUp), parameters.Gradient(first + kDown)};
 }
 
-Status MlpUnit::ForwardRows(const Stream& stream, const Parameters& parameters, const Matrix& x,
-                            const Matrix& y, const std::optional<Gates>& kept,
-                            Bytes workspace) const {
-  WorkspaceLayout layout(workspace);
-  Buffers b = LayOut(layout, kept, Pass::kForward, x.rows);
-  b.h = y;
-  STRATA_RETURN_IF_ERROR(Project(stream, parameters, x, b));
-  STRATA_RETURN_IF_ERROR(kernels_->SwiGluForward(stream, b.gate, b.up, b.act));
-  STRATA_RETURN_IF_ERROR(Linear(*kernels_, stream, b.act, parameters.Weight(kDown), y));
-  return kernels_->Add(stream, x, y, y);
+Parameters MlpUnit::NormOf(const TileOperands& tile) const {
+  return Parameters(specs_.front(), dtype_, tile.norm.weights, tile.norm.gradient);
 }
 
 template <typename Visit>
-Status MlpUnit::ForChunks(const std::optional<Gates>& kept, Visit&& visit) const {
+Status MlpUnit::ForChunks(const RowsOf& operands, Visit&& visit) const {
   for (uint64_t first = 0; first < num_tokens_; first += chunk_rows_) {
     const uint64_t count = std::min(chunk_rows_, num_tokens_ - first);
-    std::optional<Gates> rows;
-    if (kept) rows = Gates{RowRange(kept->gate, first, count), RowRange(kept->up, first, count)};
-    STRATA_RETURN_IF_ERROR(visit(first, count, rows));
+    auto some = [&](const Matrix& matrix) {
+      return matrix.data == nullptr ? matrix : RowRange(matrix, first, count);
+    };
+    RowsOf rows{some(operands.x), some(operands.out), some(operands.sum), {}};
+    for (const Gates& gates : operands.kept)
+      rows.kept.push_back({some(gates.gate), some(gates.up)});
+    STRATA_RETURN_IF_ERROR(visit(rows));
   }
   return OkStatus();
 }
 
-Status MlpUnit::Forward(const Stream& stream, Bytes weights, const Matrix& x, const Matrix& y,
-                        Bytes kept, Bytes workspace) const {
-  const Parameters parameters(spec_, dtype_, weights, {});
-  return ForChunks(KeptGates(kept), [&](uint64_t first, uint64_t count, const auto& gates) {
-    return ForwardRows(stream, parameters, RowRange(x, first, count), RowRange(y, first, count),
-                       gates, workspace);
-  });
+Status MlpUnit::Project(const Stream& stream, const Tensors& tensors, const Matrix& h,
+                        const Gates& gates) const {
+  STRATA_RETURN_IF_ERROR(Linear(*kernels_, stream, h, tensors.gate, gates.gate));
+  return Linear(*kernels_, stream, h, tensors.up, gates.up);
 }
 
-Status MlpUnit::ActivateBackward(const Stream& stream, const Parameters& parameters,
-                                 const Matrix& dy, const Buffers& b) const {
+Status MlpUnit::ForwardPart(const Stream& stream, const Tensors& tensors, uint32_t part,
+                            const RowsOf& rows, const Buffers& b, const Gates& gates) const {
+  STRATA_RETURN_IF_ERROR(Project(stream, tensors, b.h, gates));
+  const Matrix act = ColumnRange(b.act, cut_.size(part));
+  STRATA_RETURN_IF_ERROR(kernels_->SwiGluForward(stream, gates.gate, gates.up, act));
+  const Matrix& out = num_parts() == 1 ? rows.out : b.sum;
+  return kernels_->MatMul(stream, act, Transpose::kNo, tensors.down, Transpose::kYes, out,
+                          part == 0 ? Output::kOverwrite : Output::kAccumulate);
+}
+
+Status MlpUnit::ForwardRows(const Stream& stream, const TileOperands& operands, const RowsOf& rows,
+                            Bytes workspace) const {
+  WorkspaceLayout layout(workspace);
+  const Tile tile = operands.tile();
+  const Buffers b = LayOut(layout, tile, Pass::kForward, rows);
   STRATA_RETURN_IF_ERROR(
-      LinearWeightGradient(*kernels_, stream, dy, b.act, parameters.Gradient(kDown)));
-  const Matrix& dact = b.act;  // act itself has done its duty
-  STRATA_RETURN_IF_ERROR(LinearInputGradient(*kernels_, stream, dy, parameters.Weight(kDown), dact,
-                                             Output::kOverwrite));
-  return kernels_->SwiGluBackward(stream, b.gate, b.up, dact, b.gate, b.up);
+      kernels_->RmsNormForward(stream, rows.x, NormOf(operands).norm(), eps_, b.h));
+  for (uint32_t i = 0; i < tile.num_parts; ++i) {
+    STRATA_RETURN_IF_ERROR(
+        ForwardPart(stream, TensorsOf(operands, i), tile.first_part + i, rows, b, b.gates[i]));
+  }
+  if (!HasLast(tile)) return OkStatus();
+  if (num_parts() > 1) STRATA_RETURN_IF_ERROR(kernels_->Cast(stream, b.sum, rows.out));
+  return kernels_->Add(stream, rows.x, rows.out, rows.out);
 }
 
-Status MlpUnit::BackwardRows(const Stream& stream, const Parameters& parameters, const Matrix& x,
-                             const Matrix& d, const std::optional<Gates>& kept,
+Status MlpUnit::Forward(const Stream& stream, const TileOperands& operands, const Matrix& x,
+                        const Matrix& y, const Matrix& sum, Bytes kept, Bytes workspace) const {
+  RowsOf all{x, y, sum, {}};
+  WorkspaceLayout layout(kept);
+  if (!kept.empty()) all.kept = TakeGates(layout, operands.tile(), num_tokens_);
+  return ForChunks(
+      all, [&](const RowsOf& rows) { return ForwardRows(stream, operands, rows, workspace); });
+}
+
+Status MlpUnit::ActivateBackward(const Stream& stream, const Tensors& tensors, const Matrix& dy,
+                                 const Matrix& act, const Gates& gates) const {
+  STRATA_RETURN_IF_ERROR(LinearWeightGradient(*kernels_, stream, dy, act, tensors.down_gradient));
+  const Matrix& dact = act;  // act itself has done its duty
+  STRATA_RETURN_IF_ERROR(
+      LinearInputGradient(*kernels_, stream, dy, tensors.down, dact, Output::kOverwrite));
+  return kernels_->SwiGluBackward(stream, gates.gate, gates.up, dact, gates.gate, gates.up);
+}
+
+Status MlpUnit::BackwardPart(const Stream& stream, const Tensors& tensors, uint32_t part,
+                             const Matrix& dy, const Buffers& b, const Gates& gates) const {
+  const Matrix act = ColumnRange(b.act, cut_.size(part));
+  STRATA_RETURN_IF_ERROR(kernels_->SwiGluForward(stream, gates.gate, gates.up, act));
+  STRATA_RETURN_IF_ERROR(ActivateBackward(stream, tensors, dy, act, gates));
+  STRATA_RETURN_IF_ERROR(
+      LinearWeightGradient(*kernels_, stream, gates.gate, b.h, tensors.gate_gradient));
+  STRATA_RETURN_IF_ERROR(
+      LinearWeightGradient(*kernels_, stream, gates.up, b.h, tensors.up_gradient));
+  const bool is_first = part + 1 == num_parts();
+  STRATA_RETURN_IF_ERROR(LinearInputGradient(*kernels_, stream, gates.gate, tensors.gate, b.dh,
+                                             is_first ? Output::kOverwrite : Output::kAccumulate));
+  return LinearInputGradient(*kernels_, stream, gates.up, tensors.up, b.dh, Output::kAccumulate);
+}
+
+Status MlpUnit::BackwardRows(const Stream& stream, const TileOperands& operands, const RowsOf& rows,
                              Bytes workspace) const {
   WorkspaceLayout layout(workspace);
-  const Buffers b = LayOut(layout, kept, Pass::kBackward, x.rows);
-  STRATA_RETURN_IF_ERROR(kept ? kernels_->RmsNormForward(stream, x, parameters.norm(), eps_, b.h)
-                              : Project(stream, parameters, x, b));
-  STRATA_RETURN_IF_ERROR(kernels_->SwiGluForward(stream, b.gate, b.up, b.act));
-  STRATA_RETURN_IF_ERROR(ActivateBackward(stream, parameters, d, b));
-  STRATA_RETURN_IF_ERROR(
-      LinearWeightGradient(*kernels_, stream, b.gate, b.h, parameters.Gradient(kGate)));
-  STRATA_RETURN_IF_ERROR(
-      LinearWeightGradient(*kernels_, stream, b.up, b.h, parameters.Gradient(kUp)));
-  STRATA_RETURN_IF_ERROR(LinearInputGradient(*kernels_, stream, b.gate, parameters.Weight(kGate),
-                                             b.dh, Output::kOverwrite));
-  STRATA_RETURN_IF_ERROR(LinearInputGradient(*kernels_, stream, b.up, parameters.Weight(kUp), b.dh,
-                                             Output::kAccumulate));
-  return NormBackward(*kernels_, stream, parameters, eps_, x, b.dh, b.h, d);
+  const Tile tile = operands.tile();
+  const Buffers b = LayOut(layout, tile, Pass::kBackward, rows);
+  const Parameters norm = NormOf(operands);
+  STRATA_RETURN_IF_ERROR(kernels_->RmsNormForward(stream, rows.x, norm.norm(), eps_, b.h));
+  for (uint32_t i = tile.num_parts; i-- > 0;) {
+    const Tensors tensors = TensorsOf(operands, i);
+    if (rows.kept.empty()) STRATA_RETURN_IF_ERROR(Project(stream, tensors, b.h, b.gates[i]));
+    STRATA_RETURN_IF_ERROR(
+        BackwardPart(stream, tensors, tile.first_part + i, rows.out, b, b.gates[i]));
+  }
+  if (tile.first_part > 0) return OkStatus();
+  return NormBackward(*kernels_, stream, norm, eps_, rows.x, b.dh, b.h, rows.out);
 }
 
-Status MlpUnit::Backward(const Stream& stream, Bytes weights, const Matrix& x, const Matrix& d,
-                         Bytes kept, Bytes gradient, Bytes workspace) const {
-  const Parameters parameters(spec_, dtype_, weights, gradient);
-  return ForChunks(KeptGates(kept), [&](uint64_t first, uint64_t count, const auto& gates) {
-    return BackwardRows(stream, parameters, RowRange(x, first, count), RowRange(d, first, count),
-                        gates, workspace);
-  });
+Status MlpUnit::Backward(const Stream& stream, const TileOperands& operands, const Matrix& x,
+                         const Matrix& d, const Matrix& sum, Bytes kept, Bytes workspace) const {
+  RowsOf all{x, d, sum, {}};
+  WorkspaceLayout layout(kept);
+  if (!kept.empty()) all.kept = TakeGates(layout, operands.tile(), num_tokens_);
+  return ForChunks(
+      all, [&](const RowsOf& rows) { return BackwardRows(stream, operands, rows, workspace); });
 }
 
 }  // namespace strata::engine

@@ -2,8 +2,8 @@
 #pragma once
 
 #include <cstdint>
-#include <optional>
 #include <span>
+#include <vector>
 
 #include "engine/model/internal/parameters.h"
 #include "engine/model/internal/workspace_layout.h"
@@ -12,54 +12,81 @@
 namespace strata::engine {
 
 // Tokens do not see each other here, so large batches go through in chunks of rows: the workspace
-// stops growing with the batch.
+// stops growing with the batch. Where the intermediate columns are cut into parts, y is the sum of
+// what the parts make of h, and dh of what they give back: in fp32, forward from the first part to
+// the last, backward from the last to the first.
 class MlpUnit {
  public:
-  MlpUnit(const LlamaConfig& config, DType dtype, const BatchShape& batch, Kernels* kernels);
+  MlpUnit(const LlamaConfig& config, uint64_t part_elements, DType dtype, const BatchShape& batch,
+          Kernels* kernels);
 
   using Bytes = std::span<std::byte>;
   using Stream = Kernels::Stream;
 
-  uint64_t KeptBytes() const;
-  uint64_t WorkspaceBytes(Pass pass, Intermediates intermediates) const;
-  double Flops(Pass pass, Intermediates intermediates) const;
-  Status Forward(const Stream& stream, Bytes weights, const Matrix& x, const Matrix& y, Bytes kept,
-                 Bytes workspace) const;
-  Status Backward(const Stream& stream, Bytes weights, const Matrix& x, const Matrix& d, Bytes kept,
-                  Bytes gradient, Bytes workspace) const;
+  uint32_t num_parts() const { return cut_.num_parts(); }
+  uint64_t KeptBytes(const Tile& tile) const;
+  uint64_t WorkspaceBytes(Pass pass, Intermediates intermediates, const Tile& tile) const;
+  double Flops(Pass pass, Intermediates intermediates, const Tile& tile) const;
+  // y: of a tile with the last part, else without memory. sum: fp32, like x; of a tile of some.
+  Status Forward(const Stream& stream, const TileOperands& tile, const Matrix& x, const Matrix& y,
+                 const Matrix& sum, Bytes kept, Bytes workspace) const;
+  Status Backward(const Stream& stream, const TileOperands& tile, const Matrix& x, const Matrix& d,
+                  const Matrix& sum, Bytes kept, Bytes workspace) const;
 
  private:
-  struct Buffers {
-    Matrix gate, up, act;
-    Matrix h, dh;  // backward
-  };
-  // The intermediates, of all rows or of some.
+  // The intermediates of one part, of all rows or of some.
   struct Gates {
     Matrix gate, up;
   };
-  std::optional<Gates> KeptGates(Bytes kept) const;
-  // Without kept ones, gate and up are in the workspace.
-  Buffers LayOut(WorkspaceLayout& layout, const std::optional<Gates>& kept, Pass pass,
-                 uint64_t rows) const;
-  // From x to gate and up, by way of h.
-  Status Project(const Stream& stream, const Parameters& parameters, const Matrix& x,
-                 const Buffers& buffers) const;
-  // Calls visit(first row, rows, kept gates of these rows) chunk by chunk.
+  struct Buffers {
+    Matrix h, act;
+    Matrix sum;                // of the parts, where there are several: y's or dh's
+    Matrix dh;                 // backward: the sum, or a buffer
+    std::vector<Gates> gates;  // by part of the tile
+  };
+  // Some rows of an op's operands.
+  struct RowsOf {
+    Matrix x;
+    Matrix out;  // y or d
+    Matrix sum;
+    std::vector<Gates> kept;
+  };
+  struct Tensors {
+    Matrix gate, up, down;
+    Matrix gate_gradient, up_gradient, down_gradient;
+  };
+  bool IsWhole(const Tile& tile) const { return tile.num_parts == num_parts(); }
+  bool HasLast(const Tile& tile) const { return tile.end_part() == num_parts(); }
+  std::vector<Gates> TakeGates(WorkspaceLayout& layout, const Tile& tile, uint64_t rows) const;
+  // `operands` give what lies outside of the workspace. To count only, without memory.
+  Buffers LayOut(WorkspaceLayout& layout, const Tile& tile, Pass pass,
+                 const RowsOf& operands) const;
+  Tensors TensorsOf(const TileOperands& tile, uint32_t index) const;
+  Parameters NormOf(const TileOperands& tile) const;
+
+  // Calls visit(rows of the operands) chunk by chunk.
   template <typename Visit>
-  Status ForChunks(const std::optional<Gates>& kept, Visit&& visit) const;
-  // One chunk; `kept` are its own rows.
-  Status ForwardRows(const Stream& stream, const Parameters& parameters, const Matrix& x,
-                     const Matrix& y, const std::optional<Gates>& kept, Bytes workspace) const;
-  Status BackwardRows(const Stream& stream, const Parameters& parameters, const Matrix& x,
-                      const Matrix& d, const std::optional<Gates>& kept, Bytes workspace) const;
+  Status ForChunks(const RowsOf& operands, Visit&& visit) const;
+  Status Project(const Stream& stream, const Tensors& tensors, const Matrix& h,
+                 const Gates& gates) const;
+  Status ForwardRows(const Stream& stream, const TileOperands& tile, const RowsOf& rows,
+                     Bytes workspace) const;
+  // What part `part` makes of h, added to the sum or, if there is one part, written to y.
+  Status ForwardPart(const Stream& stream, const Tensors& tensors, uint32_t part,
+                     const RowsOf& rows, const Buffers& buffers, const Gates& gates) const;
+  Status BackwardRows(const Stream& stream, const TileOperands& tile, const RowsOf& rows,
+                      Bytes workspace) const;
+  Status BackwardPart(const Stream& stream, const Tensors& tensors, uint32_t part, const Matrix& dy,
+                      const Buffers& buffers, const Gates& gates) const;
   // From d(loss)/dy to d(loss)/d(gate) and d(up), in the memory of gate and up.
-  Status ActivateBackward(const Stream& stream, const Parameters& parameters, const Matrix& dy,
-                          const Buffers& buffers) const;
+  Status ActivateBackward(const Stream& stream, const Tensors& tensors, const Matrix& dy,
+                          const Matrix& act, const Gates& gates) const;
 
   DType dtype_;
   Kernels* kernels_;
-  UnitSpec spec_;
-  uint64_t num_tokens_, hidden_size_, intermediate_size_, chunk_rows_;
+  Cut cut_;
+  std::vector<UnitSpec> specs_;  // of any layer: names aside, all are alike
+  uint64_t num_tokens_, hidden_size_, chunk_rows_;
   float eps_;
 };
 

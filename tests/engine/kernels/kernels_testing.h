@@ -8,6 +8,7 @@
 #include <cstring>
 #include <limits>
 #include <random>
+#include <span>
 #include <string>
 #include <vector>
 
@@ -104,6 +105,15 @@ inline TestMatrix Filled(DType dtype, size_t rows, size_t cols, double value, si
     for (size_t col = 0; col < cols; ++col) matrix.Set(row, col, value);
   }
   return matrix;
+}
+
+// Loss and gradient of whole rows of logits, by the kernels that take them piece by piece.
+inline void CrossEntropyOf(Kernels& kernels, const Matrix& logits, std::span<const int32_t> targets,
+                           float gradient_scale, const Matrix& dlogits, double* loss_sum) {
+  std::vector<SoftmaxRow> rows(logits.rows);
+  ExpectOk(kernels.SoftmaxStatistics(kStream, logits, targets, 0, Output::kOverwrite, rows));
+  ExpectOk(kernels.CrossEntropyLoss(kStream, targets, rows, loss_sum));
+  ExpectOk(kernels.CrossEntropy(kStream, logits, targets, 0, rows, gradient_scale, dlogits));
 }
 
 // References in double, dense.

@@ -67,12 +67,12 @@ class Everything {
     std::vector<int32_t> ids(kRows);
     for (size_t i = 0; i < kRows; ++i) ids[i] = static_cast<int32_t>(i * i % 100);
     double loss = 0;
-    ExpectOk(kernels.CrossEntropy(kStream, logits, ids, 1, Out(dtype_, kRows, kCols), &loss));
+    CrossEntropyOf(kernels, logits, ids, 1, Out(dtype_, kRows, kCols), &loss);
     const TestMatrix& loss_bits = Out(DType::kF32, 1, 2);
     std::memcpy(loss_bits.view().data, &loss, sizeof(loss));
     const TestMatrix rows = Random(7, dtype_, kRows, kCols);
-    ExpectOk(kernels.EmbeddingForward(kStream, rows, ids, Out(dtype_, kRows, kCols)));
-    ExpectOk(kernels.EmbeddingBackward(kStream, ids, rows, Sum(DType::kF32, 100, kCols)));
+    ExpectOk(kernels.EmbeddingForward(kStream, rows, 0, ids, Out(dtype_, kRows, kCols)));
+    ExpectOk(kernels.EmbeddingBackward(kStream, ids, rows, 0, Sum(DType::kF32, 100, kCols)));
   }
 
   void Heads(Kernels& kernels) {

@@ -3,9 +3,11 @@
 #pragma once
 
 #include <cstdint>
+#include <map>
 #include <new>
 #include <span>
 #include <string>
+#include <utility>
 #include <vector>
 
 #include "engine/model/llama.h"
@@ -28,11 +30,22 @@ struct AlignedAllocator {
 
 class PlainRun {
  public:
+  using Bytes = std::span<std::byte>;
   using Buffer = std::vector<std::byte, AlignedAllocator<std::byte>>;
 
-  PlainRun(const LlamaConfig& config, DType dtype, const BatchShape& batch, Kernels* kernels);
+  // How large sublayers are cut, and how many parts one op takes (at most).
+  struct Tiling {
+    uint64_t part_elements = kUncut;
+    uint32_t parts_per_op = ~0u;
+  };
+
+  PlainRun(const LlamaConfig& config, DType dtype, const BatchShape& batch, Kernels* kernels)
+      : PlainRun(config, dtype, batch, kernels, Tiling{}) {}
+  PlainRun(const LlamaConfig& config, DType dtype, const BatchShape& batch, Kernels* kernels,
+           const Tiling& tiling);
 
   const LlamaModel& model() const { return model_; }
+  // Of the model uncut: whole tensors.
   const std::vector<UnitSpec>& units() const { return units_; }
 
   void SetWeights(const std::string& tensor, std::span<const float> values);
@@ -52,35 +65,53 @@ class PlainRun {
   double Step(std::span<const int32_t> tokens, float gradient_scale);
   double Loss(std::span<const int32_t> tokens);
 
-  // One unit, by its place. The workspace has exactly the size the model asks for.
-  Buffer Forward(size_t unit, Buffer& x);
-  void Backward(size_t unit, Buffer& x, Buffer& d);
+  // One sublayer, by its place. The workspace has exactly the size the model asks for.
+  Buffer Forward(size_t sublayer, Buffer& x);
+  void Backward(size_t sublayer, Buffer& x, Buffer& d);
   // Loss sum; d is set. Without d: the loss alone.
   double Head(Buffer& x, std::span<const int32_t> targets, float gradient_scale, Buffer* d);
 
  private:
-  struct TensorPlace {
-    size_t unit;
-    const TensorSpec* tensor;
+  // A tile's operands, which hold on to what they point to.
+  struct TileMemory {
+    std::vector<UnitMemory> parts;
+    TileOperands operands;
   };
-  TensorPlace Find(const std::string& tensor) const;
+  enum class Order : uint8_t { kAscending, kDescending };
+
+  // visit(the unit's number, the tensor or part of it), for all parts of a tensor.
+  template <typename Visit>
+  void ForParts(const std::string& tensor, Visit&& visit) const;
+  // Elements of a whole tensor, gathered from what `bytes_of` says are a unit's.
+  std::vector<float> Gather(const std::string& tensor, const std::vector<Buffer>& units,
+                            DType dtype) const;
   Buffer Poisoned(uint64_t size_bytes) const { return Buffer(size_bytes, poison_); }
-  Buffer Workspace(UnitKind kind, Pass pass) const;
   Intermediates intermediates() const {
     return kept_.empty() ? Intermediates::kRecompute : Intermediates::kKeep;
   }
-  std::span<std::byte> Kept(size_t unit) {
-    return kept_.empty() ? std::span<std::byte>() : std::span<std::byte>(kept_[unit]);
+  Bytes Kept(size_t sublayer, const Tile& tile);
+  bool IsWhole(const Sublayer& sublayer) const {
+    return sublayer.num_parts <= tiling_.parts_per_op;
   }
-  // Inputs of every unit, the head's included.
+  TileMemory Operands(const Sublayer& sublayer, const Tile& tile);
+  // visit(tile) over the sublayer's.
+  template <typename Visit>
+  void ForTiles(const Sublayer& sublayer, Order order, Visit&& visit);
+  Status ForwardTile(size_t sublayer, const Tile& tile, Buffer& x, Buffer& y, Bytes sum);
+  Status BackwardTile(size_t sublayer, const Tile& tile, Buffer& x, Buffer& d, Bytes sum);
+  double HeadInTiles(Buffer& x, Bytes targets, float gradient_scale, Buffer& d);
+  // Inputs of every sublayer, the head's included.
   std::vector<Buffer> ForwardAll(std::span<const int32_t> tokens);
 
   DType dtype_;
-  std::vector<UnitSpec> units_;
+  Tiling tiling_;
+  std::vector<UnitSpec> units_;  // uncut
+  std::vector<UnitSpec> cut_units_;
+  std::vector<Sublayer> sublayers_;
   LlamaModel model_;
-  std::vector<Buffer> weights_;    // by unit
-  std::vector<Buffer> gradients_;  // by unit, fp32
-  std::vector<Buffer> kept_;       // by unit; empty: backward recomputes
+  std::vector<Buffer> weights_;                         // by cut unit
+  std::vector<Buffer> gradients_;                       // by cut unit, fp32
+  std::map<std::pair<size_t, uint32_t>, Buffer> kept_;  // by sublayer and first part; empty: none
   std::byte poison_{0xff};
 };
 
