@@ -142,6 +142,22 @@ std::string DescribeRecomputing(const PlannedRun& run) {
       run.num_keeping_units, layers);
 }
 
+// Of sublayers that are cut.
+std::string DescribeTiles(const PlannedRun& run) {
+  std::string text;
+  for (engine::UnitKind kind :
+       {engine::UnitKind::kEmbedding, engine::UnitKind::kMlp, engine::UnitKind::kHead}) {
+    const uint32_t parts = run.model->NumParts(kind);
+    if (parts == 1) continue;
+    constexpr std::array<std::string_view, 4> kNames = {"embedding", "attention", "mlp", "head"};
+    text += fmt::format("{}{} in {}", text.empty() ? "" : ", ", kNames[static_cast<size_t>(kind)],
+                        parts);
+  }
+  if (text.empty()) return text;
+  return fmt::format("        parts: {}; an op takes {} at once\n", text,
+                     run.parts_per_op == 1 ? "one" : fmt::format("up to {}", run.parts_per_op));
+}
+
 std::string DescribeWay(const PlannedRun& run) {
   switch (run.program.kind) {
     case StepKind::kInBackward:
@@ -194,6 +210,7 @@ std::string DescribeTime(const PlannedRun& run) {
                   Duration(run.bound.seconds), run.bound.resource, run.plan.prefetch_ops);
   text += fmt::format("        by {}\n", NameOf(run.rates_source));
   text += DescribeRecomputing(run);
+  text += DescribeTiles(run);
   for (const auto& [resource, seconds] : run.bound.seconds_by_resource) {
     if (seconds <= 0) continue;
     text += fmt::format("        {:8} {:>10} {:>6} of the step\n", resource, Duration(seconds),
@@ -274,6 +291,7 @@ std::string PlanToJson(const PlannedRun& run) {
   json["num_nodes"] = run.plan.nodes.size();
   json["prefetch_ops"] = run.plan.prefetch_ops;
   json["keeping_units"] = run.num_keeping_units;
+  json["parts_per_op"] = run.parts_per_op;
   json["predicted_step_s"] = run.predicted.step_s;
   json["bound_s"] = run.bound.seconds;
   json["bound_resource"] = run.bound.resource;

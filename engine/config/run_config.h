@@ -43,6 +43,8 @@ struct ModelConfig {
   LlamaConfig llama;       // from config, from weights/config.json, or from the keys here
   std::string weights;     // a Hugging Face directory to start from; empty: random weights
   uint64_t init_seed = 0;  // of random weights; default: [train] seed
+  // Embedding, mlp and head with more weights than that are cut into parts of at most about it.
+  uint64_t part_bytes = 512ULL << 20;
 
   friend bool operator==(const ModelConfig&, const ModelConfig&) = default;
 };
@@ -70,7 +72,9 @@ struct TrainConfig {
   // Vertical: all micro-batches pass through a unit before the next unit is fetched.
   MicroBatchSchedule schedule = MicroBatchSchedule::kVertical;
   Recompute recompute = Recompute::kAuto;  // what backward computes again, instead of keeping it
-  double gradient_clipping = 1;            // of the global norm; 0: off
+  // Parts of a cut sublayer that one op takes at once; none ("auto"): by their cost.
+  std::optional<uint64_t> tile;
+  double gradient_clipping = 1;  // of the global norm; 0: off
   ClipMode clip_mode = ClipMode::kAuto;
   // Steps in a row without a clip until updates are speculative again; none ("auto"): by their
   // cost.

@@ -58,8 +58,7 @@ struct Cut {
   uint64_t size(uint32_t part) const { return std::min(step, extent - begin(part)); }
 };
 
-// Parts have about this many weights at most. 64 Mi are 128 MiB in bf16, and their gradient 256.
-inline constexpr uint64_t kDefaultPartElements = 64ULL << 20;
+// Parts have about `part_elements` weights at most.
 Cut CutOf(const LlamaConfig& config, UnitKind kind, uint64_t part_elements);
 
 constexpr uint64_t kUncut = ~uint64_t{0};

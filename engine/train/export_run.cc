@@ -4,8 +4,11 @@
 
 #include <algorithm>
 #include <cstring>
+#include <list>
+#include <map>
 #include <memory>
 #include <optional>
+#include <string_view>
 
 #include "aio/base/units.h"
 #include "aio/io_buffer.h"
@@ -25,37 +28,53 @@ namespace {
 using Bytes = std::span<std::byte>;
 using tiering::BlockStore;
 
-// The blocks of a store, one at a time, through a buffer of its own.
+// The blocks of a store, through buffers of its own: the last used few of them.
 class BlockReader {
  public:
-  BlockReader(const StateLayout& layout, BlockStore& store, aio::HugeMemory buffer)
-      : layout_(layout), store_(store), buffer_(std::move(buffer)) {}
+  // capacity_bytes: of all buffers; one block always fits.
+  BlockReader(const StateLayout& layout, BlockStore& store, uint64_t capacity_bytes)
+      : layout_(layout), store_(store), capacity_bytes_(capacity_bytes) {}
 
-  // Valid until the next call.
+  // Valid until the next call, and so is what the call before gave, if they fit together.
   Result<const std::byte*> Load(const StateBlock& block) {
-    if (loaded_ == &block) return buffer_.bytes().data();
-    loaded_ = nullptr;
+    for (auto it = loaded_.begin(); it != loaded_.end(); ++it) {
+      if (it->block != &block) continue;
+      loaded_.splice(loaded_.begin(), loaded_, it);
+      return loaded_.front().memory.bytes().data();
+    }
+    const uint64_t need = RoundUp(block.size_bytes(), aio::BufferPool::kAlignmentBytes);
+    while (!loaded_.empty() && used_bytes_ + need > capacity_bytes_) DropOldest();
+    STRATA_ASSIGN_OR_RETURN(aio::HugeMemory memory, aio::HugeMemory::Map(need));
     auto number = tiering::StoreBlock(&block - layout_.blocks.data());
-    Bytes into =
-        buffer_.bytes().first(RoundUp(block.size_bytes(), aio::BufferPool::kAlignmentBytes));
-    STRATA_RETURN_IF_ERROR(store_.StartRead(number, into).Finish());
-    loaded_ = &block;
-    return buffer_.bytes().data();
+    STRATA_RETURN_IF_ERROR(store_.StartRead(number, memory.bytes().first(need)).Finish());
+    loaded_.push_front({&block, need, std::move(memory)});
+    used_bytes_ += need;
+    return loaded_.front().memory.bytes().data();
   }
 
  private:
+  struct Loaded {
+    const StateBlock* block = nullptr;
+    uint64_t size_bytes = 0;
+    aio::HugeMemory memory;
+  };
+  void DropOldest() {
+    used_bytes_ -= loaded_.back().size_bytes;
+    loaded_.pop_back();
+  }
+
   const StateLayout& layout_;
   BlockStore& store_;
-  aio::HugeMemory buffer_;
-  const StateBlock* loaded_ = nullptr;
+  const uint64_t capacity_bytes_;
+  uint64_t used_bytes_ = 0;
+  std::list<Loaded> loaded_;  // the last used first
 };
 
 // Elements of units: the weights, or in fp32 what they were rounded from.
 class UnitReader {
  public:
-  // `remainders` reads what masters lack beside the weights; that in format fp32 is nothing.
-  UnitReader(const StateLayout& layout, BlockReader blocks, BlockReader remainders)
-      : layout_(layout), blocks_(std::move(blocks)), remainders_(std::move(remainders)) {}
+  UnitReader(const StateLayout& layout, BlockReader blocks)
+      : layout_(layout), blocks_(std::move(blocks)) {}
 
   Status Read(uint32_t unit, uint64_t first, DType dtype, Bytes out) {
     uint64_t count = out.size() / SizeOf(dtype);
@@ -91,7 +110,7 @@ class UnitReader {
   }
 
   Status Join(const StateBlock& block, uint64_t first, uint64_t count, std::byte* out) {
-    STRATA_ASSIGN_OR_RETURN(const std::byte* remainders, remainders_.Load(block));
+    STRATA_ASSIGN_OR_RETURN(const std::byte* remainders, blocks_.Load(block));
     STRATA_ASSIGN_OR_RETURN(const std::byte* weights,
                             blocks_.Load(layout_.blocks[layout_.units[block.unit].weights]));
     const auto* high = reinterpret_cast<const Bf16*>(weights) + first;
@@ -120,7 +139,6 @@ class UnitReader {
 
   const StateLayout& layout_;
   BlockReader blocks_;
-  BlockReader remainders_;
 };
 
 struct OpenedRun {
@@ -175,20 +193,73 @@ Result<OpenedRun> OpenRun(const ExportRunOptions& options) {
   return run;
 }
 
-uint64_t LargestBlock(const StateLayout& layout) {
-  uint64_t largest = 0;
-  for (const StateBlock& block : layout.blocks) largest = std::max(largest, block.size_bytes());
-  return RoundUp(largest, aio::BufferPool::kAlignmentBytes);
-}
-
-// The unit that a tensor belongs to. Names are unique.
-uint32_t UnitOf(const StateLayout& layout, const TensorSpec& tensor) {
-  for (uint32_t unit = 0; unit < layout.unit_specs.size(); ++unit) {
-    for (const TensorSpec& candidate : layout.unit_specs[unit].tensors) {
-      if (candidate.name == tensor.name) return unit;
-    }
+// Whole tensors, from the parts that the units have of them.
+class TensorGatherer {
+ public:
+  TensorGatherer(const StateLayout& layout, UnitReader units, DType dtype)
+      : units_(std::move(units)), dtype_(dtype) {
+    for (uint32_t unit = 0; unit < layout.unit_specs.size(); ++unit)
+      for (const TensorSpec& part : layout.unit_specs[unit].tensors)
+        parts_[part.name].push_back({unit, &part});
   }
-  STRATA_CHECK(false);
+
+  // Elements [first, ...) of the tensor.
+  Status Read(const TensorSpec& tensor, uint64_t first, Bytes out) {
+    for (const Part& part : parts_.at(tensor.name)) {
+      STRATA_RETURN_IF_ERROR(
+          part.spec->is_part()
+              ? ReadPart(part, first, out)
+              : units_.Read(part.unit, part.spec->offset_elements + first, dtype_, out));
+    }
+    return OkStatus();
+  }
+
+ private:
+  struct Part {
+    uint32_t unit = 0;
+    const TensorSpec* spec = nullptr;
+  };
+
+  // What `out` and the part have in common, row by row.
+  Status ReadPart(const Part& part, uint64_t first, Bytes out) {
+    const TensorSpec& spec = *part.spec;
+    const uint64_t whole_cols = spec.whole_shape[1], cols = spec.shape[1];
+    const uint64_t end = first + out.size() / SizeOf(dtype_);
+    const uint64_t begin_row = std::max(spec.first_row, first / whole_cols);
+    const uint64_t end_row = std::min(spec.first_row + spec.shape[0], CeilDiv(end, whole_cols));
+    for (uint64_t row = begin_row; row < end_row; ++row) {
+      const uint64_t start = row * whole_cols + spec.first_col;  // of the part's row, in the tensor
+      const uint64_t from = std::max(start, first), to = std::min(start + cols, end);
+      if (from >= to) continue;
+      const uint64_t in_part = (row - spec.first_row) * cols + (from - start);
+      STRATA_RETURN_IF_ERROR(
+          units_.Read(part.unit, spec.offset_elements + in_part, dtype_,
+                      out.subspan((from - first) * SizeOf(dtype_), (to - from) * SizeOf(dtype_))));
+    }
+    return OkStatus();
+  }
+
+  UnitReader units_;
+  const DType dtype_;
+  std::map<std::string_view, std::vector<Part>> parts_;
+};
+
+// What a tensor's parts are read from, so that no block is read for every row.
+uint64_t LargestSublayer(const StateLayout& layout) {
+  std::vector<uint64_t> unit_bytes(layout.units.size());
+  for (const StateBlock& block : layout.blocks) {
+    const bool is_moment = block.kind == StateKind::kM || block.kind == StateKind::kV;
+    if (!is_moment)
+      unit_bytes[block.unit] += RoundUp(block.size_bytes(), aio::BufferPool::kAlignmentBytes);
+  }
+  uint64_t largest = 0;
+  for (const Sublayer& sublayer : layout.sublayers) {
+    uint64_t bytes = 0;
+    for (uint32_t part = 0; part < sublayer.num_parts; ++part)
+      bytes += unit_bytes[sublayer.first_part + part];
+    largest = std::max(largest, bytes);
+  }
+  return largest;
 }
 
 }  // namespace
@@ -196,20 +267,18 @@ uint32_t UnitOf(const StateLayout& layout, const TensorSpec& tensor) {
 Result<ExportRunSummary> ExportRun(const ExportRunOptions& options) {
   STRATA_ASSIGN_OR_RETURN(OpenedRun run, OpenRun(options));
   const StateLayout& layout = run.layout_only.layout;
-  STRATA_ASSIGN_OR_RETURN(aio::HugeMemory buffer, aio::HugeMemory::Map(LargestBlock(layout)));
-  STRATA_ASSIGN_OR_RETURN(aio::HugeMemory more, aio::HugeMemory::Map(LargestBlock(layout)));
-  UnitReader reader(layout, {layout, *run.store, std::move(buffer)},
-                    {layout, *run.store, std::move(more)});
-  DType dtype = options.dtype.value_or(layout.options.precision);
+  const DType dtype = options.dtype.value_or(layout.options.precision);
+  const uint64_t capacity = LargestSublayer(layout);
+  TensorGatherer tensors(layout, UnitReader(layout, BlockReader(layout, *run.store, capacity)),
+                         dtype);
   ExportOptions export_options;
   export_options.directory = options.to;
   export_options.dtype = dtype;
   export_options.on_progress = options.on_progress;
   STRATA_RETURN_IF_ERROR(ExportHuggingFace(
-      run.config.model.llama, layout.unit_specs,
+      run.config.model.llama, UnitsOf(run.config.model.llama),
       [&](const TensorSpec& tensor, uint64_t first, Bytes out) {
-        uint32_t unit = UnitOf(layout, tensor);
-        return reader.Read(unit, tensor.offset_elements + first, dtype, out);
+        return tensors.Read(tensor, first, out);
       },
       export_options));
   return ExportRunSummary{.step = run.step,

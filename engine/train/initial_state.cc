@@ -24,8 +24,8 @@ Status ReadUnit(const UnitSpec& unit, WeightSource& source, uint64_t first,
     uint64_t begin = std::max(first, tensor.offset_elements);
     uint64_t end = std::min(first + piece.size(), tensor.offset_elements + tensor.num_elements);
     if (begin >= end) continue;
-    STRATA_RETURN_IF_ERROR(source.Read(tensor, begin - tensor.offset_elements,
-                                       piece.subspan(begin - first, end - begin)));
+    STRATA_RETURN_IF_ERROR(ReadTensor(source, tensor, begin - tensor.offset_elements,
+                                      piece.subspan(begin - first, end - begin)));
   }
   return OkStatus();
 }

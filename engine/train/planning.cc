@@ -64,6 +64,18 @@ uint64_t StagingBytes(const StateLayout& layout) {
   return largest;
 }
 
+// What would let ops take less at once, if anything would: parts of a size, or fewer of them.
+const char* SmallerTilesBy(const PlannedRun& run) {
+  if (run.config.train.tile.value_or(1) > 1) return "[train] tile";
+  uint64_t attention = 0, largest = 0;
+  for (const UnitSpec& unit : run.layout.unit_specs) {
+    const bool is_attention = unit.kind == UnitKind::kAttention;
+    uint64_t& of_kind = is_attention ? attention : largest;
+    of_kind = std::max(of_kind, unit.num_elements);
+  }
+  return largest > attention ? "[model] part_size" : nullptr;
+}
+
 // Adds what the user can do to an error that says that the plan does not fit.
 Status WithSmallestBudgets(const Status& failure, const PlannedRun& run, const Budgets& budgets) {
   if (failure.code() != Code::kResourceExhausted) return failure;
@@ -74,6 +86,7 @@ Status WithSmallestBudgets(const Status& failure, const PlannedRun& run, const B
       failure.message(), CeilDiv(smallest->device_bytes, 1_MiB),
       CeilDiv(smallest->host_bytes + run.staging_bytes, 1_MiB));
   advice += "\n  or, with these budgets: a smaller train_micro_batch_size_per_gpu or seq_len";
+  if (const char* key = SmallerTilesBy(run)) advice += fmt::format(", or a smaller {}", key);
   if (run.layout.options.optimizer_home != Tier::kNvme) {
     advice += ", or offload_optimizer.device = \"nvme\"";
   }
@@ -165,12 +178,18 @@ bool CountsFlops(OpRole role) {
     case OpRole::kAttentionForward:
     case OpRole::kMlpForward:
     case OpRole::kHead:
+    case OpRole::kHeadStatistics:
+    case OpRole::kHeadGradients:
     case OpRole::kMlpBackward:
     case OpRole::kAttentionBackward:
       return true;
     default:
       return false;
   }
+}
+
+uint64_t PartElementsOf(const RunConfig& config) {
+  return config.model.part_bytes / SizeOf(DTypeOf(config.train.precision));
 }
 
 std::vector<std::string> StoreDirectoriesOf(const RunConfig& config) {
@@ -223,7 +242,8 @@ Result<PlannedRun> PrepareRun(const RunConfig& config) {
   run.config = config;
   run.threads = ResolveThreads(config);
   DType precision = DTypeOf(config.train.precision);
-  run.layout = MakeStateLayout(UnitsOf(config.model.llama),
+  const uint64_t part_elements = PartElementsOf(config);
+  run.layout = MakeStateLayout(UnitsOf(config.model.llama, part_elements),
                                {.precision = precision,
                                 .format = *config.optimizer.state,
                                 .world_size = static_cast<uint32_t>(config.train.world_size),
@@ -233,7 +253,10 @@ Result<PlannedRun> PrepareRun(const RunConfig& config) {
   STRATA_ASSIGN_OR_RETURN(run.kernels, MakeCpuKernels(run.threads));
   BatchShape batch{.micro_batch = config.train.train_micro_batch_size_per_gpu,
                    .seq_len = config.data.seq_len};
-  run.model = std::make_unique<LlamaModel>(config.model.llama, precision, batch, run.kernels.get());
+  run.model = std::make_unique<LlamaModel>(config.model.llama, precision, batch, run.kernels.get(),
+                                           part_elements);
+  // Until it is chosen, the most frugal.
+  run.parts_per_op = static_cast<uint32_t>(config.train.tile.value_or(1));
   if (config.train.recompute == Recompute::kNone) run.num_keeping_units = NumLayerUnits(run.layout);
   if (config.zero.host_cache_bytes)
     run.host_cache_bytes = PlaceHostCache(*config.zero.host_cache_bytes, run.layout);

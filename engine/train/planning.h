@@ -48,7 +48,8 @@ struct PlannedRun {
   std::unique_ptr<LlamaModel> model;
   // The step that the run takes mostly, and below its plan; its kind says how the run updates.
   StepProgram program;
-  uint32_t num_keeping_units = 0;  // resolved from [train] recompute
+  uint32_t num_keeping_units = 0;           // resolved from [train] recompute
+  uint32_t parts_per_op = kWholeSublayers;  // resolved from [train] tile
   prefetch::Hardware hardware;
   RatesSource rates_source = RatesSource::kDefaults;
   prefetch::StepPlan plan;
@@ -89,6 +90,9 @@ StepView StepOf(const PlannedRun& run, StepKind kind);
 // Where a run's blocks are: its nvme paths (also when all state is at home in memory: then only
 // checkpoints go there), or RUN_DIR/store when there are none.
 std::vector<std::string> StoreDirectoriesOf(const RunConfig& config);
+
+// How finely the run's model is cut into parts: [model] part_size in weights.
+uint64_t PartElementsOf(const RunConfig& config);
 
 // [aio], for an engine that works on `memory`.
 aio::IoEngineOptions IoEngineOptionsOf(const RunConfig& config, std::span<std::byte> memory);

@@ -11,10 +11,10 @@ constexpr double kWorthIt = 0.98;  // of the time of the plan that keeps nothing
 // If nothing else were in memory.
 uint32_t UnitsThatFit(const RecomputeQuestion& question) {
   uint64_t left_bytes = question.budgets.device_bytes + question.budgets.host_bytes;
-  const size_t head = question.layout->units.size() - 1;
+  const size_t head = question.layout->sublayers.size() - 1;
   const uint32_t all = NumLayerUnits(*question.layout);
   for (uint32_t count = 0; count < all; ++count) {
-    UnitKind kind = question.layout->unit_specs[head - 1 - count].kind;
+    UnitKind kind = question.layout->sublayers[head - 1 - count].kind;
     uint64_t bytes = question.num_micro_batches * question.model->KeptBytes(kind);
     if (bytes > left_bytes) return count;
     left_bytes -= bytes;
@@ -25,7 +25,7 @@ uint32_t UnitsThatFit(const RecomputeQuestion& question) {
 }  // namespace
 
 uint32_t NumLayerUnits(const StateLayout& layout) {
-  return static_cast<uint32_t>(layout.units.size()) - 2;  // all but embedding and head
+  return static_cast<uint32_t>(layout.sublayers.size()) - 2;  // all but embedding and head
 }
 
 uint32_t UnitsWorthKeeping(const RecomputeQuestion& question) {

@@ -12,7 +12,7 @@
 
 namespace strata::engine {
 
-// Attention and mlp units: what there is to recompute or to keep.
+// Attention and mlp sublayers: what there is to recompute or to keep.
 uint32_t NumLayerUnits(const StateLayout& layout);
 
 struct RecomputeQuestion {

@@ -4,11 +4,23 @@
 
 #include <nlohmann/json.hpp>
 
+#include "engine/model/units.h"
+#include "engine/train/planning.h"
+
 namespace strata::engine {
 namespace {
 
 std::string PrecisionName(Precision precision) {
   return std::string(DTypeName(DTypeOf(precision)));
+}
+
+// How the model is cut: what its sums, and so its bits, hang on.
+std::string PartsOf(const RunConfig& config) {
+  auto parts = [&](UnitKind kind) {
+    return CutOf(config.model.llama, kind, PartElementsOf(config)).num_parts();
+  };
+  return fmt::format("{} {} {}", parts(UnitKind::kEmbedding), parts(UnitKind::kMlp),
+                     parts(UnitKind::kHead));
 }
 
 template <typename T>
@@ -55,6 +67,7 @@ RunRecord MakeRunRecord(const RunConfig& config, uint64_t data_fingerprint,
           .model_config = ToConfigJson(config.model.llama, DType::kF32),
           .precision = PrecisionName(config.train.precision),
           .state_format = std::string(StateFormatName(*config.optimizer.state)),
+          .parts = PartsOf(config),
           .world_size = config.train.world_size,
           .data_fingerprint = data_fingerprint,
           .data_seed = config.data.seed,
@@ -69,6 +82,7 @@ std::string ToJson(const RunRecord& record) {
   if (record.precision == "fp16") json["loss_scale"] = ToJson(record.progress.loss_scale);
   json["precision"] = record.precision;
   json["state_format"] = record.state_format;
+  json["parts"] = record.parts;
   json["world_size"] = record.world_size;
   json["data_fingerprint"] = fmt::format("{:016x}", record.data_fingerprint);
   json["data_seed"] = record.data_seed;
@@ -87,6 +101,7 @@ Result<RunRecord> ParseRunRecord(const std::string& text) {
                      .model_config = json.at("model_config").get<std::string>(),
                      .precision = json.at("precision").get<std::string>(),
                      .state_format = json.value("state_format", RunRecord{}.state_format),
+                     .parts = json.value("parts", RunRecord{}.parts),
                      .world_size = json.at("world_size").get<uint64_t>(),
                      .data_fingerprint =
                          std::stoull(json.at("data_fingerprint").get<std::string>(), nullptr, 16),
@@ -113,6 +128,8 @@ Status CheckResumable(const RunRecord& saved, const RunRecord& now) {
   }
   STRATA_RETURN_IF_ERROR(MustAgree("[train] precision", saved.precision, now.precision));
   STRATA_RETURN_IF_ERROR(MustAgree("[optimizer] state", saved.state_format, now.state_format));
+  STRATA_RETURN_IF_ERROR(
+      MustAgree("parts of embedding, mlp and head (by [model] part_size)", saved.parts, now.parts));
   STRATA_RETURN_IF_ERROR(MustAgree("world_size", saved.world_size, now.world_size));
   STRATA_RETURN_IF_ERROR(MustAgree("[data] seed", saved.data_seed, now.data_seed));
   STRATA_RETURN_IF_ERROR(MustAgree("[data] seq_len", saved.seq_len, now.seq_len));

@@ -24,6 +24,7 @@ struct RunRecord {
   std::string model_config;  // config.json
   std::string precision;
   std::string state_format = "fp32";  // of the optimizer; that of records that do not say
+  std::string parts = "1 1 1";  // of embedding, mlp and head; before there were any
   uint64_t world_size = 1;
   uint64_t data_fingerprint = 0;
   uint64_t data_seed = 0;

@@ -190,8 +190,8 @@ Status Session::OpenWeights() {
     weights_ = MakeRandomWeights(config_.model.init_seed, config_.model.llama.initializer_range);
     return OkStatus();
   }
-  STRATA_ASSIGN_OR_RETURN(weights_,
-                          OpenHuggingFaceWeights(config_.model.weights, run_.layout.unit_specs));
+  STRATA_ASSIGN_OR_RETURN(
+      weights_, OpenHuggingFaceWeights(config_.model.weights, UnitsOf(config_.model.llama)));
   return OkStatus();
 }
 

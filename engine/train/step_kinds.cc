@@ -183,6 +183,55 @@ Status MovePendingToMemory(const Budgets& budgets, PlannedRun& run) {
   return OkStatus();
 }
 
+// [train] tile: the most parts at once that fit, or one at a time where that is faster, as it may
+// be where memory is tight.
+void ChooseTile(const Budgets& budgets, PlannedRun& run) {
+  if (run.config.train.tile) return;
+  uint32_t most = 1;
+  for (const Sublayer& sublayer : run.layout.sublayers) most = std::max(most, sublayer.num_parts);
+  auto seconds_with = [&](uint32_t parts) {
+    run.parts_per_op = parts;
+    return ScoutedSeconds(budgets, run);
+  };
+  uint32_t parts = most;
+  std::optional<double> seconds;
+  while (parts > 1 && !(seconds = seconds_with(parts))) parts /= 2;
+  if (parts > 1) {
+    const std::optional<double> one_by_one = seconds_with(1);
+    if (one_by_one && *one_by_one * (1 + kSameTime) < *seconds) parts = 1;
+  }
+  run.parts_per_op = parts;
+}
+
+// With the tiles that are chosen.
+Status CompileTiled(const Budgets& budgets, PlannedRun& run) {
+  if (!run.config.zero.host_cache_bytes)
+    run.host_cache_bytes = PlaceBestHostCache(
+        budgets.host_bytes, [&] { return ScoutedSeconds(budgets, run); }, run.layout);
+  STRATA_ASSIGN_OR_RETURN(std::vector<StepWay> ways, AllowedWays(run));
+  if (ways.size() > 1) {
+    run.clip_alternatives = Scout(ways, budgets, run);
+    for (size_t i = 0; i < ways.size(); ++i)
+      ways[i] = {run.clip_alternatives[i].kind, run.clip_alternatives[i].pending_home};
+  }
+  Status failure;
+  for (const StepWay& way : ways) {
+    run.pending_homes = AllPendingIn(way.pending_home, run.layout);
+    Result<std::vector<PlannedStep>> steps =
+        CompileKinds(way.kind, run.pending_homes, budgets, run);
+    if (steps.ok()) {
+      Take(std::move(steps).value(), run);
+      if (run.config.train.recompute == Recompute::kAuto)
+        STRATA_RETURN_IF_ERROR(KeepWhatPays(budgets, run));
+      const bool is_on_nvme = KeepsGradients(way.kind) && way.pending_home == Tier::kNvme;
+      return is_on_nvme ? MovePendingToMemory(budgets, run) : OkStatus();
+    }
+    failure = steps.status();
+    if (failure.code() != Code::kResourceExhausted) return failure;
+  }
+  return failure;
+}
+
 }  // namespace
 
 Result<std::vector<StepWay>> AllowedWays(const PlannedRun& run) {
@@ -224,37 +273,22 @@ StepProgram MakeProgramOf(const PlannedRun& run, StepKind kind, const PendingHom
        .schedule = train.schedule == MicroBatchSchedule::kVertical ? Schedule::kVertical
                                                                    : Schedule::kHorizontal,
        .num_keeping_units = run.num_keeping_units,
+       .parts_per_op = run.parts_per_op,
        .kind = kind,
        .pending_homes = pending_homes,
        .optimizer_on_device = run.layout.options.optimizer_home == Tier::kDevice});
 }
 
 Status CompileSteps(const Budgets& budgets, PlannedRun& run) {
-  if (!run.config.zero.host_cache_bytes)
-    run.host_cache_bytes = PlaceBestHostCache(
-        budgets.host_bytes, [&] { return ScoutedSeconds(budgets, run); }, run.layout);
-  STRATA_ASSIGN_OR_RETURN(std::vector<StepWay> ways, AllowedWays(run));
-  if (ways.size() > 1) {
-    run.clip_alternatives = Scout(ways, budgets, run);
-    for (size_t i = 0; i < ways.size(); ++i)
-      ways[i] = {run.clip_alternatives[i].kind, run.clip_alternatives[i].pending_home};
+  ChooseTile(budgets, run);
+  Status status = CompileTiled(budgets, run);
+  // What fits at the scouts' depth and without a cache may not fit in the end.
+  while (status.code() == Code::kResourceExhausted && !run.config.train.tile &&
+         run.parts_per_op > 1) {
+    run.parts_per_op /= 2;
+    status = CompileTiled(budgets, run);
   }
-  Status failure;
-  for (const StepWay& way : ways) {
-    run.pending_homes = AllPendingIn(way.pending_home, run.layout);
-    Result<std::vector<PlannedStep>> steps =
-        CompileKinds(way.kind, run.pending_homes, budgets, run);
-    if (steps.ok()) {
-      Take(std::move(steps).value(), run);
-      if (run.config.train.recompute == Recompute::kAuto)
-        STRATA_RETURN_IF_ERROR(KeepWhatPays(budgets, run));
-      const bool is_on_nvme = KeepsGradients(way.kind) && way.pending_home == Tier::kNvme;
-      return is_on_nvme ? MovePendingToMemory(budgets, run) : OkStatus();
-    }
-    failure = steps.status();
-    if (failure.code() != Code::kResourceExhausted) return failure;
-  }
-  return failure;
+  return status;
 }
 
 uint32_t CalmSteps(double speculative_s, double deferred_s, double flush_s) {

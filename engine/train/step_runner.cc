@@ -53,10 +53,53 @@ void KeepWeights(const AdamSlices& slices) {
   for (uint64_t i = 0; i < slices.num_elements; ++i) weight[i] = ToHalf(master[i]);
 }
 
-// The fourth operand of attention and mlp, or nothing.
-Bytes KeptOf(const OpPayload& payload, std::span<const Bytes> blocks) {
-  return payload.keeps_intermediates ? blocks[3] : Bytes();
-}
+// The operands of a tile's op, in the order that OpRole tells.
+class TileReader {
+ public:
+  TileReader(const StateLayout& layout, const OpPayload& payload, std::span<const Bytes> blocks)
+      : sublayer_(layout.sublayers[payload.sublayer]), payload_(payload), blocks_(blocks) {
+    parts_.resize(payload.tile.num_parts);
+  }
+
+  void TakeWeights() {
+    if (sublayer_.has_norm_apart()) norm_.weights = Next();
+    for (UnitMemory& part : parts_) part.weights = Next();
+  }
+  // The last operands. Zeroes those that are new in the step.
+  Status TakeGradients(Kernels& kernels, const tiering::StreamContext& stream) {
+    for (UnitMemory& part : parts_) part.gradient = Next();
+    if (sublayer_.has_norm_apart() && payload_.tile.first_part == 0) norm_.gradient = Next();
+    STRATA_CHECK(next_ == blocks_.size());
+    if (!payload_.is_first) return OkStatus();
+    for (const UnitMemory& part : parts_)
+      STRATA_RETURN_IF_ERROR(kernels.Zero(stream, part.gradient));
+    if (norm_.gradient.empty()) return OkStatus();
+    return kernels.Zero(stream, norm_.gradient);
+  }
+  Bytes Next() { return blocks_[next_++]; }
+  Bytes NextIf(bool has_it) { return has_it ? Next() : Bytes(); }
+
+  bool is_whole() const { return payload_.tile.num_parts == sublayer_.num_parts; }
+  bool has_last_part() const { return payload_.tile.end_part() == sublayer_.num_parts; }
+  bool has_first_part() const { return payload_.tile.first_part == 0; }
+  const OpPayload& payload() const { return payload_; }
+  const UnitMemory& only_part() const { return parts_.front(); }
+  // Valid as long as the reader is.
+  TileOperands operands() const {
+    const bool is_apart = sublayer_.has_norm_apart();
+    return {.norm = is_apart ? norm_ : parts_.front(),
+            .first_part = payload_.tile.first_part,
+            .parts = parts_};
+  }
+
+ private:
+  const Sublayer& sublayer_;
+  const OpPayload& payload_;
+  std::span<const Bytes> blocks_;
+  size_t next_ = 0;
+  UnitMemory norm_;
+  std::vector<UnitMemory> parts_;
+};
 
 constexpr std::string_view kAdvice =
     "nothing of this step was committed: resume with a lower [optimizer] lr or a smaller "
@@ -85,7 +128,6 @@ Status StepRunner::Run(prefetch::OpId op, const prefetch::Operands& operands,
   if (parts_.behind != nullptr)
     STRATA_RETURN_IF_ERROR(parts_.behind->AwaitWritable(inputs_.program->trace.ops[Index(op)]));
   const OpPayload& payload = inputs_.program->payloads[Index(op)];
-  const LlamaModel& model = *parts_.model;
   Blocks b = operands.blocks;
   switch (payload.role) {
     case OpRole::kLoadBatch:
@@ -93,13 +135,12 @@ Status StepRunner::Run(prefetch::OpId op, const prefetch::Operands& operands,
     case OpRole::kGatherWeights:
       return parts_.communicator->AllGather(b[0], b[1]);
     case OpRole::kEmbeddingForward:
-      return model.EmbeddingForward(stream, b[0], Inputs(b[1]), b[2]);
     case OpRole::kAttentionForward:
-      return model.AttentionForward(stream, b[0], b[1], b[2], KeptOf(payload, b),
-                                    operands.workspace);
     case OpRole::kMlpForward:
-      return model.MlpForward(stream, b[0], b[1], b[2], KeptOf(payload, b), operands.workspace);
+      return RunForward(payload, operands, stream);
     case OpRole::kHead:
+    case OpRole::kHeadStatistics:
+    case OpRole::kHeadGradients:
       return RunHead(payload, operands, stream);
     case OpRole::kMlpBackward:
     case OpRole::kAttentionBackward:
@@ -147,45 +188,69 @@ Status StepRunner::LoadBatch(const OpPayload& payload, Blocks blocks) const {
   return OkStatus();
 }
 
+Status StepRunner::RunForward(const OpPayload& payload, const prefetch::Operands& operands,
+                              const tiering::StreamContext& stream) const {
+  const LlamaModel& model = *parts_.model;
+  TileReader tile(*parts_.layout, payload, operands.blocks);
+  tile.TakeWeights();
+  const Bytes x = tile.Next();
+  if (payload.role == OpRole::kEmbeddingForward)
+    return model.EmbeddingForward(stream, tile.operands(), Inputs(x), tile.Next());
+  const Bytes y = tile.NextIf(tile.has_last_part());
+  const Bytes sum = tile.NextIf(!tile.is_whole());
+  const Bytes kept = tile.NextIf(payload.keeps_intermediates);
+  if (payload.role == OpRole::kMlpForward)
+    return model.MlpForward(stream, tile.operands(), x, y, sum, kept, operands.workspace);
+  return model.AttentionForward(stream, tile.only_part().weights, x, y, kept, operands.workspace);
+}
+
 Status StepRunner::RunHead(const OpPayload& payload, const prefetch::Operands& operands,
                            const tiering::StreamContext& stream) const {
-  Blocks b = operands.blocks;
-  bool tied = parts_.model->config().tie_word_embeddings;
-  LlamaModel::HeadOperands unit;
-  unit.head_weights = b[0];
-  unit.head_gradient = b[1];
-  if (tied) {
-    unit.embedding_weights = b[2];
-    unit.embedding_gradient = b[3];
+  const LlamaModel& model = *parts_.model;
+  TileReader tile(*parts_.layout, payload, operands.blocks);
+  tile.TakeWeights();
+  const Bytes x = tile.Next();
+  const Bytes targets = Targets(tile.Next());
+  if (payload.role == OpRole::kHeadStatistics) {
+    return model.HeadStatistics(stream, tile.operands(), x, targets, tile.Next(),
+                                operands.workspace);
   }
-  Blocks rest = b.subspan(tied ? 4 : 2);  // x, tokens, d, loss
-  if (payload.is_first) {
-    STRATA_RETURN_IF_ERROR(parts_.kernels->Zero(stream, unit.head_gradient));
-    STRATA_RETURN_IF_ERROR(parts_.kernels->Zero(stream, rest[3]));
+  const Bytes softmax = tile.NextIf(!tile.is_whole());
+  const Bytes sum = tile.NextIf(!tile.is_whole());
+  const Bytes d = tile.NextIf(tile.has_first_part());
+  const Bytes loss = tile.NextIf(tile.has_first_part());
+  STRATA_RETURN_IF_ERROR(tile.TakeGradients(*parts_.kernels, stream));
+  if (payload.is_first && !loss.empty()) STRATA_RETURN_IF_ERROR(parts_.kernels->Zero(stream, loss));
+  const double tokens = static_cast<double>(options_.train_batch_size * model.batch().seq_len);
+  const float scale = static_cast<float>(inputs_.loss_scale / tokens);
+  if (tile.is_whole()) {
+    return model.Head(stream, tile.operands(), x, targets, scale, d, loss, operands.workspace);
   }
-  if (tied && payload.is_first_embedding_gradient) {
-    STRATA_RETURN_IF_ERROR(parts_.kernels->Zero(stream, unit.embedding_gradient));
-  }
-  double tokens = static_cast<double>(options_.train_batch_size * parts_.model->batch().seq_len);
-  return parts_.model->Head(stream, unit, rest[0], Targets(rest[1]),
-                            static_cast<float>(inputs_.loss_scale / tokens), rest[2], rest[3],
-                            operands.workspace);
+  return model.HeadGradients(stream, tile.operands(), x, targets, scale, softmax, sum, d, loss,
+                             operands.workspace);
 }
 
 Status StepRunner::RunBackward(const OpPayload& payload, const prefetch::Operands& operands,
                                const tiering::StreamContext& stream) const {
-  Blocks b = operands.blocks;
   const LlamaModel& model = *parts_.model;
-  if (payload.is_first) STRATA_RETURN_IF_ERROR(parts_.kernels->Zero(stream, b.back()));
-  if (payload.role == OpRole::kMlpBackward) {
-    return model.MlpBackward(stream, b[0], b[1], b[2], KeptOf(payload, b), b.back(),
-                             operands.workspace);
+  Kernels& kernels = *parts_.kernels;
+  TileReader tile(*parts_.layout, payload, operands.blocks);
+  const bool is_embedding = payload.role == OpRole::kEmbeddingBackward;
+  if (!is_embedding) tile.TakeWeights();
+  const Bytes x = tile.Next();
+  const Bytes d = tile.Next();
+  if (is_embedding) {
+    STRATA_RETURN_IF_ERROR(tile.TakeGradients(kernels, stream));
+    return model.EmbeddingBackward(stream, tile.operands(), Inputs(x), d);
   }
-  if (payload.role == OpRole::kAttentionBackward) {
-    return model.AttentionBackward(stream, b[0], b[1], b[2], KeptOf(payload, b), b.back(),
-                                   operands.workspace);
-  }
-  return model.EmbeddingBackward(stream, Inputs(b[0]), b[1], b[2]);
+  const Bytes sum = tile.NextIf(!tile.is_whole());
+  const Bytes kept = tile.NextIf(payload.keeps_intermediates);
+  STRATA_RETURN_IF_ERROR(tile.TakeGradients(kernels, stream));
+  if (payload.role == OpRole::kMlpBackward)
+    return model.MlpBackward(stream, tile.operands(), x, d, sum, kept, operands.workspace);
+  const UnitMemory& unit = tile.only_part();
+  return model.AttentionBackward(stream, unit.weights, x, d, kept, unit.gradient,
+                                 operands.workspace);
 }
 
 Status StepRunner::ReduceGradient(Blocks blocks) const {

@@ -77,6 +77,8 @@ class StepRunner {
       : parts_(parts), options_(options), pool_(std::move(pool)) {}
 
   Status LoadBatch(const OpPayload& payload, Blocks blocks) const;
+  Status RunForward(const OpPayload& payload, const prefetch::Operands& operands,
+                    const tiering::StreamContext& stream) const;
   Status RunHead(const OpPayload& payload, const prefetch::Operands& operands,
                  const tiering::StreamContext& stream) const;
   Status RunBackward(const OpPayload& payload, const prefetch::Operands& operands,

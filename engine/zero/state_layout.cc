@@ -11,18 +11,20 @@ namespace strata::engine {
 namespace {
 
 // Eight chunks let reads, updates and writes of one unit overlap; below 1 Mi elements a block is
-// too small to stream well, above 16 Mi a working set of three is too large for small hosts.
-uint64_t ChunkElements(uint64_t shard_elements) {
-  constexpr uint64_t kMin = 1ULL << 20;
-  constexpr uint64_t kMax = 1ULL << 24;
-  return std::clamp<uint64_t>(RoundUp(CeilDiv(shard_elements, 8), 1ULL << 16), kMin, kMax);
+// too small to stream well, above 16 Mi a working set of three is too large for small hosts. Parts
+// overlap with one another.
+uint64_t ChunkElements(uint64_t shard_elements, bool is_part) {
+  const uint64_t least = is_part ? 1ULL << 23 : 1ULL << 20;
+  constexpr uint64_t kMost = 1ULL << 24;
+  return std::clamp<uint64_t>(RoundUp(CeilDiv(shard_elements, 8), 1ULL << 16), least, kMost);
 }
 
 class LayoutBuilder {
  public:
-  explicit LayoutBuilder(const LayoutOptions& options) {
+  LayoutBuilder(const LayoutOptions& options, std::vector<Sublayer> sublayers) {
     STRATA_CHECK(options.precision == DType::kBf16 || options.format == StateFormat::kFp32);
     layout_.options = options;
+    layout_.sublayers = std::move(sublayers);
   }
 
   void AddUnit(UnitSpec spec) {
@@ -33,10 +35,11 @@ class LayoutBuilder {
     state.shard_elements = ShardElements(spec.num_elements, num_shards);
     state.whole_elements = state.shard_elements * num_shards;
     const uint64_t weights = options.shards_weights() ? state.shard_elements : state.whole_elements;
+    const bool is_part = spec.tensors.front().is_part();
     layout_.unit_specs.push_back(std::move(spec));
     layout_.units.push_back({});
     state.weights = AddBlock(unit, "w", StateKind::kWeights, 0, weights);
-    uint64_t step = ChunkElements(state.shard_elements);
+    uint64_t step = ChunkElements(state.shard_elements, is_part);
     for (uint64_t first = 0; first < state.shard_elements; first += step) {
       AddChunk(unit, first, std::min(step, state.shard_elements - first), state);
     }
@@ -103,7 +106,7 @@ uint64_t ShardElements(uint64_t unit_elements, uint32_t world_size) {
 }
 
 StateLayout MakeStateLayout(std::vector<UnitSpec> units, const LayoutOptions& options) {
-  LayoutBuilder builder(options);
+  LayoutBuilder builder(options, SublayersOf(units));
   for (UnitSpec& unit : units) builder.AddUnit(std::move(unit));
   return std::move(builder).Take();
 }

@@ -72,6 +72,7 @@ struct UnitState {
 struct StateLayout {
   LayoutOptions options;
   std::vector<UnitSpec> unit_specs;
+  std::vector<Sublayer> sublayers;  // over unit_specs
   std::vector<UnitState> units;
   std::vector<StateBlock> blocks;
 

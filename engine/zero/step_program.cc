@@ -7,6 +7,7 @@
 
 #include "engine/zero/internal/gradient_ops.h"
 #include "engine/zero/internal/program_writer.h"
+#include "engine/zero/internal/tile_ops.h"
 #include "engine/zero/internal/update_ops.h"
 
 namespace strata::engine {
@@ -50,16 +51,9 @@ class ProgramBuilder {
   };
   bool AreLast(Micros micros) const { return micros.end == options_.num_micro_batches; }
 
-  uint32_t num_units() const { return writer_.num_units(); }
-  uint32_t head_unit() const { return num_units() - 1; }
+  const std::vector<Sublayer>& sublayers() const { return layout_.sublayers; }
+  uint32_t head() const { return static_cast<uint32_t>(sublayers().size()) - 1; }
   bool tied() const { return model_.config().tie_word_embeddings; }
-  const std::string& UnitName(uint32_t unit) const { return writer_.UnitName(unit); }
-  UnitKind KindOf(uint32_t unit) const { return layout_.unit_specs[unit].kind; }
-
-  // Of the attention and mlp units, which lie between embedding and head, the last ones.
-  bool Keeps(uint32_t unit) const {
-    return unit > 0 && unit < head_unit() && unit + options_.num_keeping_units >= head_unit();
-  }
 
   void Walk(Micros micros) {
     for (uint32_t micro = micros.first; micro < micros.end; ++micro) LoadBatch(micro);
@@ -78,132 +72,144 @@ class ProgramBuilder {
                 {.role = OpRole::kLoadBatch, .micro = micro});
   }
 
-  // The block that holds the unit's whole weights for one pass: its shard when there is one rank.
-  BlockId FetchWeights(uint32_t unit, std::string_view pass) {
-    if (!layout_.options.shards_weights()) return blocks_.Weights(unit);
-    BlockId whole = blocks_.GatheredWeights(unit, pass);
-    writer_.Add({.name = fmt::format("gather {} {}", UnitName(unit), pass),
-                 .kind = "gather",
-                 .lane = Lane::kComm,
-                 .accesses = {{blocks_.Weights(unit), kR}, {whole, kW}},
-                 .work = static_cast<double>(blocks_.SizeOf(whole))},
-                {.role = OpRole::kGatherWeights, .unit = unit});
-    return whole;
-  }
-
   void Forward(Micros micros) {
-    for (uint32_t unit = 0; unit < head_unit(); ++unit) {
-      UpdateIfPending(unit, micros);
-      BlockId weights = FetchWeights(unit, "forward");
-      for (uint32_t micro = micros.first; micro < micros.end; ++micro) {
-        BlockId in = unit == 0 ? blocks_.Tokens(micro) : blocks_.Input(unit, micro);
-        std::vector<Access> accesses = {
-            {weights, kR}, {in, kR}, {blocks_.Input(unit + 1, micro), kW}};
-        if (Keeps(unit)) accesses.push_back({blocks_.Kept(unit, micro), kW});
-        ForwardOp(unit, micro, std::move(accesses));
+    for (uint32_t sublayer = 0; sublayer < head(); ++sublayer) {
+      for (Tiled& tiled : tiles_.Of(sublayer, Pass::kForward)) {
+        UpdateIfPending(tiled, micros);
+        tiles_.Fetch("forward", tiled);
+        for (uint32_t micro = micros.first; micro < micros.end; ++micro) ForwardTile(tiled, micro);
       }
     }
   }
 
-  // The gradients that the step before left are applied when the unit is first needed.
-  void UpdateIfPending(uint32_t unit, Micros micros) {
-    if (options_.kind == StepKind::kDeferred && micros.first == 0) updates_.Update(unit);
+  // The gradients that the step before left are applied when a tile is first needed.
+  void UpdateIfPending(const Tiled& tiled, Micros micros) {
+    if (options_.kind != StepKind::kDeferred || micros.first > 0) return;
+    const Sublayer& sublayer = sublayers()[tiled.sublayer];
+    if (sublayer.has_norm_apart() && tiled.is_first) updates_.Update(*sublayer.norm_unit);
+    if (tiled.sublayer == head() && tied()) return;  // the embedding's, long updated
+    for (uint32_t part = tiled.tile.first_part; part < tiled.tile.end_part(); ++part)
+      updates_.Update(sublayer.first_part + part);
   }
 
-  void ForwardOp(uint32_t unit, uint32_t micro, std::vector<Access> accesses) {
-    UnitKind kind = KindOf(unit);
-    OpRole role = kind == UnitKind::kEmbedding   ? OpRole::kEmbeddingForward
-                  : kind == UnitKind::kAttention ? OpRole::kAttentionForward
-                                                 : OpRole::kMlpForward;
-    AddUnitOp("forward", Pass::kForward, unit, micro, std::move(accesses), {.role = role});
+  void ForwardTile(const Tiled& tiled, uint32_t micro) {
+    const uint32_t sublayer = tiled.sublayer;
+    const UnitKind kind = sublayers()[sublayer].kind;
+    const BlockId y = blocks_.Input(sublayer + 1, micro);
+    std::vector<Access> accesses = tiled.weights;
+    if (kind == UnitKind::kEmbedding) {
+      accesses.push_back({blocks_.Tokens(micro), kR});
+      accesses.push_back(TileOps::Through(tiled, y));
+      return tiles_.Add("forward", Pass::kForward, tiled, micro, std::move(accesses),
+                        {.role = OpRole::kEmbeddingForward});
+    }
+    accesses.push_back({blocks_.Input(sublayer, micro), kR});
+    if (tiled.is_last) accesses.push_back({y, kW});
+    if (!tiled.is_whole)
+      accesses.push_back(TileOps::Through(tiled, blocks_.Sum(sublayer, "forward", micro)));
+    if (tiles_.Keeps(sublayer)) accesses.push_back({blocks_.Kept(sublayer, tiled.tile, micro), kW});
+    const bool is_mlp = kind == UnitKind::kMlp;
+    tiles_.Add("forward", Pass::kForward, tiled, micro, std::move(accesses),
+               {.role = is_mlp ? OpRole::kMlpForward : OpRole::kAttentionForward});
   }
 
-  void AddUnitOp(std::string_view verb, Pass pass, uint32_t unit, uint32_t micro,
-                 std::vector<Access> accesses, OpPayload payload) {
-    UnitKind kind = KindOf(unit);
-    payload.unit = unit;
-    payload.micro = micro;
-    payload.keeps_intermediates = Keeps(unit);
-    Intermediates intermediates = Keeps(unit) ? Intermediates::kKeep : Intermediates::kRecompute;
-    writer_.Add(
-        {.name = fmt::format("{} {} micro={}", verb, UnitName(unit), micro),
-         .kind = KindName(kind, pass),
-         .lane = Lane::kCompute,
-         .accesses = std::move(accesses),
-         .workspace_bytes = model_.WorkspaceBytes(kind, pass, intermediates),
-         .work = kind == UnitKind::kEmbedding ? static_cast<double>(model_.ActivationBytes())
-                                              : model_.Flops(kind, pass, intermediates)},
-        payload);
-  }
-
-  static std::string KindName(UnitKind kind, Pass pass) {
-    std::string_view unit = kind == UnitKind::kEmbedding   ? "embedding"
-                            : kind == UnitKind::kAttention ? "attention"
-                            : kind == UnitKind::kMlp       ? "mlp"
-                                                           : "head";
-    if (kind == UnitKind::kHead) return std::string(unit);
-    return fmt::format("{}.{}", unit, pass == Pass::kForward ? "forward" : "backward");
+  // x and tokens, after the weights.
+  std::vector<Access> HeadInputs(const Tiled& tiled, uint32_t micro) {
+    std::vector<Access> accesses = tiled.weights;
+    accesses.push_back({blocks_.Input(head(), micro), kR});
+    accesses.push_back({blocks_.Tokens(micro), kR});
+    return accesses;
   }
 
   void Head(Micros micros) {
-    uint32_t unit = head_unit();
-    UpdateIfPending(unit, micros);
-    BlockId weights = FetchWeights(unit, "head");
-    BlockId embedding = tied() ? FetchWeights(0, "head") : BlockId{};
-    for (uint32_t micro = micros.first; micro < micros.end; ++micro) {
-      OpPayload payload{
-          .role = OpRole::kHead, .is_first = micro == 0, .is_first_embedding_gradient = micro == 0};
-      std::vector<Access> accesses = {{weights, kR},
-                                      writer_.Accumulate(blocks_.WholeGradient(unit))};
-      if (tied()) {
-        accesses.push_back({embedding, kR});
-        accesses.push_back(writer_.Accumulate(blocks_.WholeGradient(0)));
+    if (sublayers()[head()].num_parts > options_.parts_per_op) HeadStatistics(micros);
+    for (Tiled& tiled : tiles_.Of(head(), Pass::kBackward)) {
+      if (tiled.is_whole) UpdateIfPending(tiled, micros);
+      tiles_.Fetch("head", tiled);
+      for (uint32_t micro = micros.first; micro < micros.end; ++micro) HeadTile(tiled, micro);
+      if (AreLast(micros)) FinishTile(tiled);
+    }
+  }
+
+  void HeadStatistics(Micros micros) {
+    for (Tiled& tiled : tiles_.Of(head(), Pass::kForward)) {
+      UpdateIfPending(tiled, micros);
+      tiles_.Fetch("head statistics", tiled);
+      for (uint32_t micro = micros.first; micro < micros.end; ++micro) {
+        std::vector<Access> accesses = HeadInputs(tiled, micro);
+        accesses.push_back(TileOps::Through(tiled, blocks_.Softmax(micro)));
+        tiles_.Add("softmax statistics", Pass::kForward, tiled, micro, std::move(accesses),
+                   {.role = OpRole::kHeadStatistics});
       }
-      accesses.push_back({blocks_.Input(unit, micro), kR});
-      accesses.push_back({blocks_.Tokens(micro), kR});
+    }
+  }
+
+  void HeadTile(const Tiled& tiled, uint32_t micro) {
+    std::vector<Access> accesses = HeadInputs(tiled, micro);
+    OpPayload payload{.role = tiled.is_whole ? OpRole::kHead : OpRole::kHeadGradients};
+    if (!tiled.is_whole) {
+      accesses.push_back({blocks_.Softmax(micro), kR});
+      accesses.push_back(TileOps::Through(tiled, blocks_.Sum(head(), "backward", micro)));
+    }
+    if (tiled.is_last) {
       accesses.push_back({blocks_.Upstream(micro), kW});
       accesses.push_back(writer_.Accumulate(blocks_.Loss()));
-      AddUnitOp("loss and backward", Pass::kBackward, unit, micro, std::move(accesses), payload);
     }
-    if (AreLast(micros)) Finish(unit);
+    payload.is_first = tiles_.AppendGradients(tiled, accesses);
+    tiles_.Add("loss and backward", Pass::kBackward, tiled, micro, std::move(accesses), payload);
   }
 
   void Backward(Micros micros) {
-    for (uint32_t unit = head_unit() - 1; unit > 0; --unit) {
-      BlockId weights = FetchWeights(unit, "backward");
-      for (uint32_t micro = micros.first; micro < micros.end; ++micro)
-        LayerBackward(unit, weights, micro);
-      if (AreLast(micros)) Finish(unit);
+    for (uint32_t sublayer = head() - 1; sublayer > 0; --sublayer) {
+      for (Tiled& tiled : tiles_.Of(sublayer, Pass::kBackward)) {
+        tiles_.Fetch("backward", tiled);
+        for (uint32_t micro = micros.first; micro < micros.end; ++micro) BackwardTile(tiled, micro);
+        if (AreLast(micros)) FinishTile(tiled);
+      }
     }
     // Tied, one gradient is summed over what the head adds, then over what the embedding adds, in
     // this order in every schedule: so the embedding's wait for the last head.
     if (tied() && !AreLast(micros)) return;
     if (tied()) micros.first = 0;
-    for (uint32_t micro = micros.first; micro < micros.end; ++micro) EmbeddingBackward(micro);
-    if (AreLast(micros)) Finish(0);
+    EmbeddingBackward(micros);
   }
 
-  void LayerBackward(uint32_t unit, BlockId weights, uint32_t micro) {
-    OpRole role =
-        KindOf(unit) == UnitKind::kMlp ? OpRole::kMlpBackward : OpRole::kAttentionBackward;
-    std::vector<Access> accesses = {
-        {weights, kR}, {blocks_.Input(unit, micro), kR}, {blocks_.Upstream(micro), kRw}};
-    if (Keeps(unit)) accesses.push_back({blocks_.Kept(unit, micro), kRw});
-    accesses.push_back(writer_.Accumulate(blocks_.WholeGradient(unit)));
-    AddUnitOp("backward", Pass::kBackward, unit, micro, std::move(accesses),
-              {.role = role, .is_first = micro == 0});
+  void BackwardTile(const Tiled& tiled, uint32_t micro) {
+    const uint32_t sublayer = tiled.sublayer;
+    const bool is_mlp = sublayers()[sublayer].kind == UnitKind::kMlp;
+    std::vector<Access> accesses = tiled.weights;
+    accesses.push_back({blocks_.Input(sublayer, micro), kR});
+    accesses.push_back({blocks_.Upstream(micro), tiled.is_last ? kRw : kR});
+    if (!tiled.is_whole)
+      accesses.push_back(TileOps::Through(tiled, blocks_.Sum(sublayer, "backward", micro)));
+    if (tiles_.Keeps(sublayer))
+      accesses.push_back({blocks_.Kept(sublayer, tiled.tile, micro), kRw});
+    OpPayload payload{.role = is_mlp ? OpRole::kMlpBackward : OpRole::kAttentionBackward};
+    payload.is_first = tiles_.AppendGradients(tiled, accesses);
+    tiles_.Add("backward", Pass::kBackward, tiled, micro, std::move(accesses), payload);
   }
 
-  void EmbeddingBackward(uint32_t micro) {
-    Access gradient = writer_.Accumulate(blocks_.WholeGradient(0));
-    AddUnitOp("backward", Pass::kBackward, 0, micro,
-              {{blocks_.Tokens(micro), kR}, {blocks_.Upstream(micro), kR}, gradient},
-              {.role = OpRole::kEmbeddingBackward, .is_first = gradient.mode == kW});
+  // Needs no weights.
+  void EmbeddingBackward(Micros micros) {
+    for (const Tiled& tiled : tiles_.Of(0, Pass::kBackward)) {
+      for (uint32_t micro = micros.first; micro < micros.end; ++micro) {
+        std::vector<Access> accesses = {{blocks_.Tokens(micro), kR}, {blocks_.Upstream(micro), kR}};
+        OpPayload payload{.role = OpRole::kEmbeddingBackward};
+        payload.is_first = tiles_.AppendGradients(tiled, accesses);
+        tiles_.Add("backward", Pass::kBackward, tiled, micro, std::move(accesses), payload);
+      }
+      if (AreLast(micros)) FinishTile(tiled);
+    }
   }
 
-  void Finish(uint32_t unit) {
-    gradients_.Finish(unit);
-    if (writer_.updates_in_backward()) updates_.Update(unit);
+  // The gradients that nothing is added to any more. Those of a tied head's parts are not.
+  void FinishTile(const Tiled& tiled) {
+    const bool are_embeddings = tiled.sublayer == head() && tied();
+    for (uint32_t unit : tiles_.GradientUnits(tiled)) {
+      if (are_embeddings && unit != *sublayers()[head()].norm_unit) continue;
+      gradients_.Finish(unit);
+      if (writer_.updates_in_backward()) updates_.Update(unit);
+    }
   }
 
   void Report() {
@@ -211,7 +217,7 @@ class ProgramBuilder {
                  .kind = "report",
                  .lane = Lane::kCpu,
                  .accesses = {{blocks_.Loss(), kR}, {blocks_.Norms(), kR}},
-                 .work = static_cast<double>((num_units() + 1) * sizeof(double))},
+                 .work = static_cast<double>((writer_.num_units() + 1) * sizeof(double))},
                 {.role = OpRole::kReport});
   }
 
@@ -222,6 +228,7 @@ class ProgramBuilder {
   ProgramBlocks& blocks_ = writer_.blocks();
   GradientOps gradients_{writer_};
   UpdateOps updates_{writer_};
+  TileOps tiles_{writer_};
 };
 
 }  // namespace

@@ -5,8 +5,10 @@
 // Horizontal: one micro-batch after the other passes through the whole model, so only one's
 // activations are kept, but weights and the sums of gradients move once per micro-batch. Gradients
 // are summed in the same order in both. Backward recomputes each unit from its saved input, or
-// finds its intermediates kept: those of the units that backward comes to first are kept the
-// shortest.
+// finds its intermediates kept: those of the sublayers that backward comes to first are kept the
+// shortest. Of a sublayer in parts (engine/model/units.h) an op takes a tile of one or more parts:
+// forward from the first tile to the last, backward from the last to the first. A head of several
+// tiles goes through them twice.
 #pragma once
 
 #include <cstdint>
@@ -40,17 +42,22 @@ constexpr bool KeepsGradients(StepKind kind) {
 
 // What an op does. The comment lists its operands in order; R, W, RW are the access modes, and
 // "W|RW" is W for the first to touch the block in a step (who starts it from zero), RW after that.
+// "weights" are those of the unit that has the norm alone, if there is one, and of the tile's
+// parts; "gradients" those of the parts, and after part 0 that of the norm's unit. [sum]: of tiles
+// that are not the whole sublayer. [last]: of the tile that is the last in the pass.
 enum class OpRole : uint8_t {
   kLoadBatch,          // tokens W
   kGatherWeights,      // shard R, whole W
-  kEmbeddingForward,   // weights R, tokens R, y W
+  kEmbeddingForward,   // weights R, tokens R, y W|RW
   kAttentionForward,   // weights R, x R, y W, [kept W]
-  kMlpForward,         // weights R, x R, y W, [kept W]
-  kHead,               // weights R, gradient W|RW, [tied: embedding R, its gradient W|RW], x R,
-                       // tokens R, d W, loss W|RW
-  kMlpBackward,        // weights R, x R, d RW, [kept RW], gradient W|RW
-  kAttentionBackward,  // weights R, x R, d RW, [kept RW], gradient W|RW
-  kEmbeddingBackward,  // tokens R, d R, gradient W|RW
+  kMlpForward,         // weights R, x R, [last: y W], [sum W|RW], [kept W]
+  kHead,               // weights R, x R, tokens R, d W, loss W|RW, gradients W|RW
+  kHeadStatistics,     // weights R, x R, tokens R, softmax W|RW
+  kHeadGradients,      // weights R, x R, tokens R, softmax R, sum W|RW, [last: d W, loss W|RW],
+                       // gradients W|RW
+  kMlpBackward,        // weights R, x R, d R (last: RW), [sum W|RW], [kept RW], gradients W|RW
+  kAttentionBackward,  // weights R, x R, d RW, [kept RW], gradients W|RW
+  kEmbeddingBackward,  // tokens R, d R, gradients W|RW
   kReduceGradient,     // whole gradient R, shard's gradient W
   kAllReduceGradient,  // whole gradient RW (stages 0 and 1)
   kRoundGradient,      // fp32 gradient R, 16-bit gradient W, norms W|RW
@@ -66,13 +73,13 @@ enum class OpRole : uint8_t {
 
 struct OpPayload {
   OpRole role = OpRole::kLoadBatch;
-  uint32_t unit = 0;
+  uint32_t unit = 0;      // of ops on one unit's weights, gradient or state
+  uint32_t sublayer = 0;  // of forward, backward and head
+  Tile tile = {};
   uint32_t micro = 0;
   uint32_t chunk = 0;
-  // The op is the first of the step to touch the operands marked W|RW (all of them but, when tied,
-  // each gradient on its own: first_embedding_gradient).
+  // The op is the first of the step to touch the gradients, norms and loss among its operands.
   bool is_first = false;
-  bool is_first_embedding_gradient = false;
   bool keeps_intermediates = false;  // attention and mlp: there is the operand [kept]
   bool is_scaled = false;            // kUpdate: by the clip coefficient, its last operand
 };
@@ -90,11 +97,14 @@ struct StepProgram {
 // The order in which micro-batches and units are walked.
 enum class Schedule : uint8_t { kVertical, kHorizontal };
 
+constexpr uint32_t kWholeSublayers = ~0u;
+
 struct StepProgramOptions {
   uint32_t num_micro_batches = 1;
   Schedule schedule = Schedule::kVertical;
-  // So many attention and mlp units, the last in forward's order, keep their intermediates.
+  // So many attention and mlp sublayers, the last in forward's order, keep their intermediates.
   uint32_t num_keeping_units = 0;
+  uint32_t parts_per_op = kWholeSublayers;
   StepKind kind = StepKind::kAfterNorm;
   PendingHomes pending_homes = {};   // of the gradients it keeps; kinds that keep none need none
   bool optimizer_on_device = false;  // updates on the compute lane, else on the cpu lane

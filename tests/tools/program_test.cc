@@ -321,8 +321,11 @@ TEST_F(ProgramTest, ExportWritesADirectoryAndRefusesToReplaceOne) {
 }
 
 // What was exported is what a new run starts from: import is the inverse of export.
+// In parts of one size, in parts of another, and whole: a file knows nothing of them.
 TEST_F(ProgramTest, AnExportedModelTrainsOnFromItsWeights) {
-  ASSERT_EQ(RunStrata({"train", WriteTinyConfig(directory_, 2)}).exit_code, 0);
+  ASSERT_EQ(RunStrata({"train", WriteTinyConfig(directory_, 2), "--set", "model.part_size=16KiB"})
+                .exit_code,
+            0);
   std::string exported = directory_ + "/exported";
   ASSERT_EQ(
       RunStrata({"export", directory_ + "/run", "--to", exported, "--dtype", "fp32"}).exit_code, 0);
@@ -333,12 +336,16 @@ TEST_F(ProgramTest, AnExportedModelTrainsOnFromItsWeights) {
   size_t data = text.find("[data]");
   std::ofstream(config) << text.substr(0, model) << "weights = \"" << exported << "\"\n"
                         << text.substr(data);
-  Outcome outcome = RunStrata({"train", config, "--json", "--set", "optimizer.lr=0.0"});
-  ASSERT_EQ(outcome.exit_code, 0) << outcome.err;
   // With lr = 0 the state keeps the imported weights: exporting it again gives the same file.
-  std::string again = directory_ + "/again";
-  ASSERT_EQ(RunStrata({"export", other + "/run", "--to", again, "--dtype", "fp32"}).exit_code, 0);
-  EXPECT_TRUE(ReadFile(again + "/model.safetensors") == ReadFile(exported + "/model.safetensors"));
+  for (std::string size : {"512MiB", "20KiB"}) {
+    Outcome outcome = RunStrata({"train", config, "--json", "--overwrite", "--set",
+                                 "optimizer.lr=0.0", "--set", "model.part_size=" + size});
+    ASSERT_EQ(outcome.exit_code, 0) << outcome.err;
+    std::string again = directory_ + "/again" + size;
+    ASSERT_EQ(RunStrata({"export", other + "/run", "--to", again, "--dtype", "fp32"}).exit_code, 0);
+    EXPECT_TRUE(ReadFile(again + "/model.safetensors") ==
+                ReadFile(exported + "/model.safetensors"));
+  }
 }
 
 TEST_F(ProgramTest, ExportOfNothingNamesTheDirectory) {

@@ -43,6 +43,7 @@ void VisitTrain(FieldVisitor& v, TrainConfig& train) {
   v.Integer("world_size", train.world_size, {1, 65536});
   v.Choice("schedule", train.schedule, kSchedules);
   v.Choice("recompute", train.recompute, kRecomputes);
+  v.OptionalInteger("tile", train.tile, {1, 1 << 20}, "auto");
   v.Number("gradient_clipping", train.gradient_clipping, {.min = 0, .max = 1e6});
   v.Choice("clip_mode", train.clip_mode, kClipModes);
   v.OptionalInteger("clip_calm_steps", train.clip_calm_steps, {1, kSteps.max}, "auto");
@@ -87,6 +88,7 @@ void VisitModel(FieldVisitor& v, ModelConfig& model, std::string& config_path, u
   v.Path("weights", model.weights, PathBase::kConfigFile);
   v.Default(model.init_seed, seed);
   v.Integer("init_seed", model.init_seed, kAnySeed);
+  v.Size("part_size", model.part_bytes, {4096, 1ULL << 50});
   // The file's shape stays out of the way of a model named on the command line.
   v.BeginReplaceable({"config", "weights"});
   VisitShape(v, model.llama);

@@ -65,14 +65,26 @@ BlockId ProgramBlocks::Tokens(uint32_t micro) {
                2 * sizeof(int32_t) * model_.batch().num_tokens());
 }
 
-BlockId ProgramBlocks::Input(uint32_t unit, uint32_t micro) {
-  return Named(fmt::format("{}/x micro={}", UnitName(unit), micro), "activations",
+BlockId ProgramBlocks::Input(uint32_t sublayer, uint32_t micro) {
+  return Named(fmt::format("{}/x micro={}", layout_.sublayers[sublayer].name, micro), "activations",
                model_.ActivationBytes());
 }
 
-BlockId ProgramBlocks::Kept(uint32_t unit, uint32_t micro) {
-  return Named(fmt::format("{}/kept micro={}", UnitName(unit), micro), "intermediates",
-               model_.KeptBytes(layout_.unit_specs[unit].kind));
+BlockId ProgramBlocks::Kept(uint32_t sublayer, const Tile& tile, uint32_t micro) {
+  const Sublayer& owner = layout_.sublayers[sublayer];
+  const bool is_whole = tile.num_parts == owner.num_parts;
+  const std::string part = is_whole ? "" : fmt::format(".{}", tile.first_part);
+  return Named(fmt::format("{}{}/kept micro={}", owner.name, part, micro), "intermediates",
+               model_.KeptBytes(owner.kind, tile));
+}
+
+BlockId ProgramBlocks::Sum(uint32_t sublayer, std::string_view pass, uint32_t micro) {
+  return Named(fmt::format("{}/{} sum micro={}", layout_.sublayers[sublayer].name, pass, micro),
+               "activations", model_.SumBytes());
+}
+
+BlockId ProgramBlocks::Softmax(uint32_t micro) {
+  return Named(fmt::format("softmax micro={}", micro), "activations", model_.SoftmaxBytes());
 }
 
 BlockId ProgramBlocks::Upstream(uint32_t micro) {

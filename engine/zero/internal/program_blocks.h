@@ -27,9 +27,12 @@ class ProgramBlocks {
   // A unit's weights from all ranks' shards, for one pass.
   prefetch::BlockId GatheredWeights(uint32_t unit, std::string_view pass);
   prefetch::BlockId Tokens(uint32_t micro);
-  prefetch::BlockId Input(uint32_t unit, uint32_t micro);
-  // The intermediates of an attention or mlp unit.
-  prefetch::BlockId Kept(uint32_t unit, uint32_t micro);
+  prefetch::BlockId Input(uint32_t sublayer, uint32_t micro);
+  // The intermediates of an attention or of a tile of an mlp.
+  prefetch::BlockId Kept(uint32_t sublayer, const Tile& tile, uint32_t micro);
+  // Over the tiles of a sublayer in one pass; and what they know of the softmax.
+  prefetch::BlockId Sum(uint32_t sublayer, std::string_view pass, uint32_t micro);
+  prefetch::BlockId Softmax(uint32_t micro);
   prefetch::BlockId Upstream(uint32_t micro);
   // fp32 sums over micro-batches: of the whole unit, and of this rank's shard over all ranks.
   prefetch::BlockId WholeGradient(uint32_t unit);

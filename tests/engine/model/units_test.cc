@@ -149,7 +149,7 @@ TEST(UnitsTest, SublayersSayWhereTheirPartsAndNormsAre) {
 }
 
 TEST(UnitsTest, UncutEverySublayerIsAUnit) {
-  const std::vector<UnitSpec> units = UnitsOf(Config(false), kDefaultPartElements);
+  const std::vector<UnitSpec> units = UnitsOf(Config(false), 1 << 20);
   const std::vector<Sublayer> sublayers = SublayersOf(units);
   ASSERT_EQ(sublayers.size(), units.size());
   for (uint32_t i = 0; i < units.size(); ++i) {

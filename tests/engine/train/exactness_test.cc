@@ -27,6 +27,7 @@ struct Model {
   int hidden_size = 64;
   int accumulation = 2;  // of a batch of eight
   int layers = 2;
+  std::string part_size = "512MiB";  // embedding, mlp and head are cut into parts of that size
 
   friend void PrintTo(const Model& model, std::ostream* out) { *out << model.name; }
 };
@@ -48,13 +49,15 @@ struct Ways {
   std::string schedule = "vertical";
   std::string recompute = "all";
   std::string clip_mode = "auto";
+  std::string tile = "auto";  // parts that an op takes at once
 };
 
 std::string Describe(const Place& place, const Ways& ways) {
   return fmt::format(
-      "weights={} optimizer={} stage={} tight={} {} threads={} prefetch_ops={} {} recompute={} {}",
+      "weights={} optimizer={} stage={} tight={} {} threads={} prefetch_ops={} {} recompute={} {} "
+      "tile={}",
       place.weights, place.optimizer, place.stage, place.tight, ways.backend, ways.threads,
-      ways.prefetch_ops, ways.schedule, ways.recompute, ways.clip_mode);
+      ways.prefetch_ops, ways.schedule, ways.recompute, ways.clip_mode, ways.tile);
 }
 
 RunConfig ConfigOf(const std::string& directory, const Model& model, const Place& place,
@@ -78,6 +81,8 @@ RunConfig ConfigOf(const std::string& directory, const Model& model, const Place
   sets.push_back("train.schedule=" + ways.schedule);
   sets.push_back("train.recompute=" + ways.recompute);
   sets.push_back("train.clip_mode=" + ways.clip_mode);
+  sets.push_back("train.tile=" + ways.tile);
+  sets.push_back("model.part_size=" + model.part_size);
   if (place.tight) {
     for (std::string& set : TightBudgets(OrDie(TinyConfig(directory, sets)))) {
       sets.push_back(std::move(set));
@@ -146,6 +151,11 @@ TEST(Exactness, GradientsKeptInSeveralTiersNeverChangeABit) {
   }
 }
 
+// Embedding and head in three parts, the mlp in more.
+const Model kInParts = {.name = "bf16_in_parts", .part_size = "16KiB"};
+const Model kInPartsTied = {.name = "bf16_in_parts_tied", .tied = true, .part_size = "16KiB"};
+const Model kInPartsFp32 = {.name = "fp32_in_parts", .precision = "fp32", .part_size = "32KiB"};
+
 class ExactnessOfModels : public testing::TestWithParam<Model> {};
 
 // The masters in two halves, or whole: the same numbers, from the first bit to the last.
@@ -190,9 +200,32 @@ TEST_P(ExactnessOfModels, TheScheduleOfMicroBatchesNeverChangesABit) {
   }
 }
 
+// Of the model in parts, each op takes one, some or all of a sublayer's.
+TEST(Exactness, TheSizeOfTilesNeverChangesABit) {
+  for (const Model& model : {kInParts, kInPartsTied, kInPartsFp32}) {
+    RunOutcome expected = Outcome(model, {}, {.tile = "99"});
+    EXPECT_LT(expected.losses.back(), expected.losses.front());
+    for (const char* tile : {"1", "2", "auto"}) {
+      for (const Place& place : {Place{}, kPurePlaces.back()}) {
+        for (const char* schedule : {"vertical", "horizontal"}) {
+          const bool keeps = std::string_view(tile) == "2";
+          const Ways ways{.threads = 2,
+                          .schedule = schedule,
+                          .recompute = keeps ? "none" : "all",
+                          .clip_mode = place.tight ? "speculative" : "deferred",
+                          .tile = tile};
+          SCOPED_TRACE(model.name + " " + Describe(place, ways));
+          ExpectSameBits(Outcome(model, place, ways), expected);
+        }
+      }
+    }
+  }
+}
+
 const Model kWide = {.name = "bf16_wide", .hidden_size = 128};
 const std::vector<Model> kModels = {
     kWide,
+    kInParts,
     {.name = "bf16_tied", .tied = true},
     {.name = "bf16_fp32_state", .state = "fp32"},
     {.name = "bf16_int8_state", .state = "int8"},
@@ -207,7 +240,7 @@ TEST(ExactnessItself, TellsDifferentRunsApart) {
   RunOutcome bf16 = Outcome({});
   for (const Model& other :
        {Model{.precision = "fp32"}, Model{.state = "int8"}, Model{.clipping = "0"},
-        Model{.tied = true}, Model{.accumulation = 4}}) {
+        Model{.tied = true}, Model{.accumulation = 4}, kInParts}) {
     EXPECT_NE(bf16.summary.weights_hash, Outcome(other).summary.weights_hash);
   }
 }

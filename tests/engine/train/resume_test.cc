@@ -88,6 +88,26 @@ TEST_P(ResumeTest, ContinuesUnderOtherBudgets) {
   EXPECT_EQ(rest.summary.state_hash, expected.summary.state_hash);
 }
 
+// Which parts of a sublayer an op takes at once is the plan's business, not the state's.
+TEST_P(ResumeTest, ContinuesWithOtherTiles) {
+  auto config = [&](const std::string& directory, const char* tile) {
+    return Config(directory, {"model.part_size=16KiB", std::string("train.tile=") + tile});
+  };
+  ScratchDirectory undisturbed;
+  RunOutcome expected = OrDie(Train(config(undisturbed.path(), "1")));
+  OrDie(TrainAndStopAfter(config(scratch_.path(), "1"), 2));
+  RunOutcome rest = OrDie(Train(config(scratch_.path(), "9"), kResume));
+  EXPECT_EQ(rest.summary.state_hash, expected.summary.state_hash);
+}
+
+TEST_P(ResumeTest, InOtherPartsIsRefused) {
+  OrDie(TrainAndStopAfter(Config(scratch_.path(), {"model.part_size=16KiB"}), 1));
+  Result<RunOutcome> other = Train(Config(scratch_.path()), kResume);
+  ASSERT_FALSE(other.ok());
+  EXPECT_EQ(other.status().code(), Code::kFailedPrecondition);
+  EXPECT_THAT(other.status().message(), HasSubstr("[model] part_size"));
+}
+
 // The space of the store must be enough for a stop off a checkpoint's step and all that follows.
 TEST_P(ResumeTest, AfterAStopBetweenCheckpointsTrainsToTheEnd) {
   for (const char* keep_last : {"0", "1", "2"}) {

@@ -56,6 +56,12 @@ TEST(RunRecordTest, ARecordWithoutUpdatesIsOfARunThatSkippedNone) {
   EXPECT_EQ(OrDie(ParseRunRecord(old.dump())).progress.updates, Record().step);
 }
 
+TEST(RunRecordTest, ARecordWithoutPartsIsOfAModelThatIsNotCut) {
+  nlohmann::json old = nlohmann::json::parse(ToJson(Record()));
+  old.erase("parts");
+  EXPECT_EQ(OrDie(ParseRunRecord(old.dump())).parts, "1 1 1");
+}
+
 TEST(RunRecordTest, DamageIsDataLossAndNamesTheRecord) {
   nlohmann::json whole = nlohmann::json::parse(ToJson(Record()));
   std::vector<std::string> damaged = {"", "{", "[]", "null", "\xff"};
@@ -63,7 +69,8 @@ TEST(RunRecordTest, DamageIsDataLossAndNamesTheRecord) {
     nlohmann::json missing = whole;
     missing.erase(key);
     // There was a time when records did not have these: see below.
-    if (key != "state_format" && key != "updates") damaged.push_back(missing.dump());
+    if (key != "state_format" && key != "updates" && key != "parts")
+      damaged.push_back(missing.dump());
     nlohmann::json other_type = whole;
     other_type[key] = nlohmann::json::array();
     damaged.push_back(other_type.dump());
@@ -102,6 +109,7 @@ TEST(RunRecordTest, TheStepMayDifferAndNothingElse) {
       {"another model", [](RunRecord& r) { r.model_config = "{}"; }},
       {"precision", [](RunRecord& r) { r.precision = "fp32"; }},
       {"[optimizer] state", [](RunRecord& r) { r.state_format = "int8"; }},
+      {"part_size", [](RunRecord& r) { r.parts = "2 1 2"; }},
       {"world_size", [](RunRecord& r) { r.world_size = 1; }},
       {"dataset", [](RunRecord& r) { r.data_fingerprint = 1; }},
       {"seed", [](RunRecord& r) { r.data_seed = 1; }},

@@ -6,8 +6,10 @@
 #include <algorithm>
 #include <map>
 #include <memory>
+#include <numeric>
 #include <set>
 #include <string>
+#include <tuple>
 
 #include "engine/kernels/cpu_kernels.h"
 #include "engine/zero/state_layout.h"
@@ -44,6 +46,8 @@ struct Case {
   uint32_t world_size = 1;
   StepProgramOptions options;
   bool tied = false;
+  uint64_t part_elements = kUncut;
+  uint64_t vocab_size = 300;
 };
 
 struct Built {
@@ -56,13 +60,29 @@ struct Built {
 Built Build(const Case& c) {
   Built built;
   LlamaConfig config = TinyLlama(c.tied);
+  config.vocab_size = c.vocab_size;
   built.kernels = MakeCpuKernels(1).value();
-  built.model = std::make_unique<LlamaModel>(
-      config, c.precision, BatchShape{.micro_batch = 2, .seq_len = 32}, built.kernels.get());
-  built.layout = MakeStateLayout(
-      UnitsOf(config), {.precision = c.precision, .format = c.format, .world_size = c.world_size});
+  built.model =
+      std::make_unique<LlamaModel>(config, c.precision, BatchShape{.micro_batch = 2, .seq_len = 32},
+                                   built.kernels.get(), c.part_elements);
+  built.layout =
+      MakeStateLayout(UnitsOf(config, c.part_elements),
+                      {.precision = c.precision, .format = c.format, .world_size = c.world_size});
   built.program = MakeStepProgram(built.layout, *built.model, c.options);
   return built;
+}
+
+// Embedding and head in 3 parts, the mlp in 3.
+constexpr uint64_t kPartElements = 64 * 128;
+
+// The same in parts: an op takes one, two or all of them.
+void AddTiled(std::vector<Case>& cases) {
+  const size_t whole = cases.size();
+  for (size_t i = 0; i < whole; ++i) {
+    cases.push_back(cases[i]);
+    cases.back().part_elements = kPartElements;
+    cases.back().options.parts_per_op = i % 3 == 2 ? kWholeSublayers : 1 + i % 3;
+  }
 }
 
 std::vector<Case> AllCases() {
@@ -86,6 +106,7 @@ std::vector<Case> AllCases() {
       }
     }
   }
+  AddTiled(cases);
   return cases;
 }
 
@@ -191,7 +212,7 @@ TEST(StepProgram, UpdatesEveryChunkExactlyOnceAndNeverBeforeItsGradientIsWhole) 
         EXPECT_TRUE(closed.contains(payload.unit));
         EXPECT_TRUE(updated.insert({payload.unit, payload.chunk}).second);
       }
-      if (payload.role == OpRole::kHead && c.tied) {
+      if (c.tied && (payload.role == OpRole::kHead || payload.role == OpRole::kHeadGradients)) {
         EXPECT_FALSE(closed.contains(0));
       }
     }
@@ -293,9 +314,10 @@ TEST(StepProgram, EachKindUpdatesWhenItSays) {
       bool is_forward = payload.role == OpRole::kEmbeddingForward ||
                         payload.role == OpRole::kAttentionForward ||
                         payload.role == OpRole::kMlpForward || payload.role == OpRole::kHead;
-      if (is_forward) used.insert(payload.unit);
+      // Uncut, sublayers and units are the same.
+      if (is_forward) used.insert(payload.sublayer);
       if (is_forward && kind == StepKind::kDeferred) {
-        EXPECT_TRUE(updated.contains(payload.unit));
+        EXPECT_TRUE(updated.contains(payload.sublayer));
       }
       if (IsNorm(payload)) closed.insert(payload.unit);
       if (payload.role != OpRole::kUpdate) continue;
@@ -325,7 +347,7 @@ TEST(StepProgram, TheLastUnitsKeepTheirIntermediatesFromForwardToBackward) {
     bool is_layer = payload.role == OpRole::kAttentionForward ||
                     payload.role == OpRole::kMlpForward || payload.role == OpRole::kMlpBackward ||
                     payload.role == OpRole::kAttentionBackward;
-    EXPECT_EQ(payload.keeps_intermediates, is_layer && payload.unit >= 2) << op.name;
+    EXPECT_EQ(payload.keeps_intermediates, is_layer && payload.sublayer >= 2) << op.name;
     bool is_backward =
         payload.role == OpRole::kMlpBackward || payload.role == OpRole::kAttentionBackward;
     if (payload.keeps_intermediates) {
@@ -350,7 +372,8 @@ TEST(StepProgram, MicroBatchesOfOneUnitStandTogether) {
   for (size_t i = 0; i < built.program.payloads.size(); ++i) {
     const OpPayload& payload = built.program.payloads[i];
     if (built.program.trace.ops[i].lane != Lane::kCompute) continue;
-    positions[{static_cast<int>(payload.role), payload.unit}].push_back(i);
+    uint32_t of = payload.role == OpRole::kRoundGradient ? payload.unit : payload.sublayer;
+    positions[{static_cast<int>(payload.role), of}].push_back(i);
   }
   for (const auto& [key, at] : positions) EXPECT_EQ(at.back() - at.front() + 1, at.size());
 }
@@ -423,6 +446,48 @@ TEST(StepProgram, SeveralRanksGatherBeforeUseAndReduceBeforeTheUpdate) {
       EXPECT_TRUE(reduced.contains(payload.unit));
     }
   }
+}
+
+// Every part goes through every pass once, in one tile.
+TEST(StepProgram, TilesCoverTheirSublayersOnceInEveryPass) {
+  for (bool tied : {false, true}) {
+    for (uint32_t parts_per_op : {1u, 2u, kWholeSublayers}) {
+      Built built = Build({.options = {.num_micro_batches = 2, .parts_per_op = parts_per_op},
+                           .tied = tied,
+                           .part_elements = kPartElements});
+      std::map<std::tuple<OpRole, uint32_t, uint32_t>, std::vector<uint32_t>> parts;
+      for (size_t i = 0; i < built.program.payloads.size(); ++i) {
+        const OpPayload& payload = built.program.payloads[i];
+        const bool is_tile =
+            payload.role >= OpRole::kEmbeddingForward && payload.role <= OpRole::kEmbeddingBackward;
+        if (!is_tile) continue;
+        EXPECT_LE(payload.tile.num_parts, parts_per_op);
+        for (uint32_t part = payload.tile.first_part; part < payload.tile.end_part(); ++part)
+          parts[{payload.role, payload.sublayer, payload.micro}].push_back(part);
+      }
+      for (auto& [key, seen] : parts) {
+        std::sort(seen.begin(), seen.end());
+        std::vector<uint32_t> expected(built.layout.sublayers[std::get<1>(key)].num_parts);
+        std::iota(expected.begin(), expected.end(), 0);
+        EXPECT_EQ(seen, expected);
+      }
+      // Of 6 sublayers: all but the head forward and backward; the head once, or in two passes.
+      const size_t head_passes = parts_per_op == kWholeSublayers ? 1 : 2;
+      EXPECT_EQ(parts.size(), 2 * (5 + 5 + head_passes));
+    }
+  }
+}
+
+// So that the device's budget bounds any width: what an op needs at once is a tile.
+TEST(StepProgram, TheSmallestDeviceBudgetFallsWithTheTile) {
+  auto smallest = [](uint32_t parts_per_op) {
+    Case wide{.options = {.parts_per_op = parts_per_op}, .part_elements = 1 << 20};
+    wide.vocab_size = 64000;
+    Built built = Build(wide);
+    return prefetch::SmallestBudgets(built.program.trace, {})->device_bytes;
+  };
+  EXPECT_LT(smallest(1), smallest(2));
+  EXPECT_LT(smallest(2), smallest(kWholeSublayers));
 }
 
 }  // namespace
