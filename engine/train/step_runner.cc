@@ -65,11 +65,10 @@ class TileReader {
     if (sublayer_.has_norm_apart()) norm_.weights = Next();
     for (UnitMemory& part : parts_) part.weights = Next();
   }
-  // The last operands. Zeroes those that are new in the step.
+  // Zeroes those that are new in the step.
   Status TakeGradients(Kernels& kernels, const tiering::StreamContext& stream) {
     for (UnitMemory& part : parts_) part.gradient = Next();
     if (sublayer_.has_norm_apart() && payload_.tile.first_part == 0) norm_.gradient = Next();
-    STRATA_CHECK(next_ == blocks_.size());
     if (!payload_.is_first) return OkStatus();
     for (const UnitMemory& part : parts_)
       STRATA_RETURN_IF_ERROR(kernels.Zero(stream, part.gradient));
@@ -209,6 +208,8 @@ Status StepRunner::RunHead(const OpPayload& payload, const prefetch::Operands& o
   const LlamaModel& model = *parts_.model;
   TileReader tile(*parts_.layout, payload, operands.blocks);
   tile.TakeWeights();
+  if (payload.role != OpRole::kHeadStatistics)
+    STRATA_RETURN_IF_ERROR(tile.TakeGradients(*parts_.kernels, stream));
   const Bytes x = tile.Next();
   const Bytes targets = Targets(tile.Next());
   if (payload.role == OpRole::kHeadStatistics) {
@@ -219,7 +220,6 @@ Status StepRunner::RunHead(const OpPayload& payload, const prefetch::Operands& o
   const Bytes sum = tile.NextIf(!tile.is_whole());
   const Bytes d = tile.NextIf(tile.has_first_part());
   const Bytes loss = tile.NextIf(tile.has_first_part());
-  STRATA_RETURN_IF_ERROR(tile.TakeGradients(*parts_.kernels, stream));
   if (payload.is_first && !loss.empty()) STRATA_RETURN_IF_ERROR(parts_.kernels->Zero(stream, loss));
   const double tokens = static_cast<double>(options_.train_batch_size * model.batch().seq_len);
   const float scale = static_cast<float>(inputs_.loss_scale / tokens);

@@ -113,12 +113,9 @@ class ProgramBuilder {
                {.role = is_mlp ? OpRole::kMlpForward : OpRole::kAttentionForward});
   }
 
-  // x and tokens, after the weights.
-  std::vector<Access> HeadInputs(const Tiled& tiled, uint32_t micro) {
-    std::vector<Access> accesses = tiled.weights;
+  void AppendHeadInputs(uint32_t micro, std::vector<Access>& accesses) {
     accesses.push_back({blocks_.Input(head(), micro), kR});
     accesses.push_back({blocks_.Tokens(micro), kR});
-    return accesses;
   }
 
   void Head(Micros micros) {
@@ -136,7 +133,8 @@ class ProgramBuilder {
       UpdateIfPending(tiled, micros);
       tiles_.Fetch("head statistics", tiled);
       for (uint32_t micro = micros.first; micro < micros.end; ++micro) {
-        std::vector<Access> accesses = HeadInputs(tiled, micro);
+        std::vector<Access> accesses = tiled.weights;
+        AppendHeadInputs(micro, accesses);
         accesses.push_back(TileOps::Through(tiled, blocks_.Softmax(micro)));
         tiles_.Add("softmax statistics", Pass::kForward, tiled, micro, std::move(accesses),
                    {.role = OpRole::kHeadStatistics});
@@ -145,8 +143,10 @@ class ProgramBuilder {
   }
 
   void HeadTile(const Tiled& tiled, uint32_t micro) {
-    std::vector<Access> accesses = HeadInputs(tiled, micro);
+    std::vector<Access> accesses = tiled.weights;
     OpPayload payload{.role = tiled.is_whole ? OpRole::kHead : OpRole::kHeadGradients};
+    payload.is_first = tiles_.AppendGradients(tiled, accesses);
+    AppendHeadInputs(micro, accesses);
     if (!tiled.is_whole) {
       accesses.push_back({blocks_.Softmax(micro), kR});
       accesses.push_back(TileOps::Through(tiled, blocks_.Sum(head(), "backward", micro)));
@@ -155,7 +155,6 @@ class ProgramBuilder {
       accesses.push_back({blocks_.Upstream(micro), kW});
       accesses.push_back(writer_.Accumulate(blocks_.Loss()));
     }
-    payload.is_first = tiles_.AppendGradients(tiled, accesses);
     tiles_.Add("loss and backward", Pass::kBackward, tiled, micro, std::move(accesses), payload);
   }
 

@@ -51,10 +51,10 @@ enum class OpRole : uint8_t {
   kEmbeddingForward,   // weights R, tokens R, y W|RW
   kAttentionForward,   // weights R, x R, y W, [kept W]
   kMlpForward,         // weights R, x R, [last: y W], [sum W|RW], [kept W]
-  kHead,               // weights R, x R, tokens R, d W, loss W|RW, gradients W|RW
+  kHead,               // weights R, gradients W|RW, x R, tokens R, d W, loss W|RW
   kHeadStatistics,     // weights R, x R, tokens R, softmax W|RW
-  kHeadGradients,      // weights R, x R, tokens R, softmax R, sum W|RW, [last: d W, loss W|RW],
-                       // gradients W|RW
+  kHeadGradients,      // weights R, gradients W|RW, x R, tokens R, softmax R, sum W|RW,
+                       // [last: d W, loss W|RW]
   kMlpBackward,        // weights R, x R, d R (last: RW), [sum W|RW], [kept RW], gradients W|RW
   kAttentionBackward,  // weights R, x R, d RW, [kept RW], gradients W|RW
   kEmbeddingBackward,  // tokens R, d R, gradients W|RW
