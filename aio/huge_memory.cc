@@ -40,8 +40,8 @@ std::string What(uint64_t size_bytes) {
                      size_bytes, available ? FormatBytes(*available) : "an unknown amount");
 }
 
-// 2 MiB aligned: maps more than asked and gives back what sticks out, so that the slack costs
-// neither memory nor address space.
+// Address space, 2 MiB aligned: maps more than asked and gives back what sticks out, so that the
+// slack costs neither memory nor address space. nullptr with errno when there is none.
 std::byte* MapAligned(uint64_t size_bytes) {
   uint64_t mapped_bytes = size_bytes + kHugePageBytes - kPageBytes;
   void* mapping = mmap(nullptr, mapped_bytes, PROT_READ | PROT_WRITE,
@@ -54,6 +54,21 @@ std::byte* MapAligned(uint64_t size_bytes) {
   if (head_bytes > 0) STRATA_CHECK(munmap(begin, head_bytes) == 0);
   if (tail_bytes > 0) STRATA_CHECK(munmap(begin + head_bytes + size_bytes, tail_bytes) == 0);
   return begin + head_bytes;
+}
+
+// Puts a file of memory where the private mapping is. A memfd, as it needs no mount, knows no limit
+// of /dev/shm, and leaves nothing behind. Returns its descriptor, or -1 with errno.
+int MapShared(std::span<std::byte> bytes) {
+  const int fd = memfd_create("strata", MFD_CLOEXEC);
+  if (fd < 0) return -1;
+  if (ftruncate(fd, static_cast<off_t>(bytes.size())) == 0 &&
+      mmap(bytes.data(), bytes.size(), PROT_READ | PROT_WRITE, MAP_SHARED | MAP_FIXED, fd, 0) !=
+          MAP_FAILED)
+    return fd;
+  const int error_number = errno;
+  STRATA_CHECK(close(fd) == 0);
+  errno = error_number;
+  return -1;
 }
 
 // Every page present. Returns an errno.
@@ -69,9 +84,9 @@ int Populate(std::span<std::byte> bytes) {
 
 }  // namespace
 
-Result<HugeMemory> HugeMemory::Map(uint64_t size_bytes) {
+Result<HugeMemory> HugeMemory::Map(uint64_t size_bytes, Sharing sharing) {
   size_bytes = RoundUp(size_bytes, kPageBytes);
-  if (size_bytes == 0) return HugeMemory({});
+  if (size_bytes == 0) return HugeMemory({}, -1);
   std::optional<uint64_t> available = AvailableBytes();
   // The kernel would say yes and then kill somebody.
   if (available && size_bytes > *available)
@@ -79,7 +94,11 @@ Result<HugeMemory> HugeMemory::Map(uint64_t size_bytes) {
   std::byte* begin = MapAligned(size_bytes);
   if (int error_number = errno; begin == nullptr)
     return ErrnoStatus(error_number, What(size_bytes));
-  HugeMemory memory({begin, size_bytes});
+  HugeMemory memory({begin, size_bytes}, -1);
+  if (sharing == Sharing::kShared) {
+    memory.fd_ = MapShared(memory.bytes());
+    if (memory.fd_ < 0) return ErrnoStatus(errno, "share: " + What(size_bytes));
+  }
   if (madvise(begin, size_bytes, MADV_HUGEPAGE) != 0) {
     Log(Severity::kWarning, "aio",
         "this kernel has no transparent huge pages: direct I/O will be slower");
@@ -89,15 +108,18 @@ Result<HugeMemory> HugeMemory::Map(uint64_t size_bytes) {
   return memory;
 }
 
-HugeMemory::HugeMemory(HugeMemory&& other) noexcept : bytes_(std::exchange(other.bytes_, {})) {}
+HugeMemory::HugeMemory(HugeMemory&& other) noexcept
+    : bytes_(std::exchange(other.bytes_, {})), fd_(std::exchange(other.fd_, -1)) {}
 
 HugeMemory& HugeMemory::operator=(HugeMemory&& other) noexcept {
   std::swap(bytes_, other.bytes_);  // other unmaps ours
+  std::swap(fd_, other.fd_);
   return *this;
 }
 
 HugeMemory::~HugeMemory() {
   if (!bytes_.empty()) STRATA_CHECK(munmap(bytes_.data(), bytes_.size()) == 0);
+  if (fd_ >= 0) STRATA_CHECK(close(fd_) == 0);
 }
 
 }  // namespace strata::aio

@@ -15,24 +15,32 @@ namespace strata::aio {
 
 class BufferPool;
 
+// Whether other processes on this machine may map the same memory.
+enum class Sharing : uint8_t { kPrivate, kShared };
+
 // Page-aligned anonymous memory on transparent huge pages where they are to be had, populated at
-// once. Owns the mapping; the base of arenas and pools.
+// once. Owns the mapping; the base of arenas and pools. Shared memory is on huge pages only where
+// /sys/kernel/mm/transparent_hugepage/shmem_enabled is "advise" or "always"; it ends with the last
+// process that maps it, whatever ends that.
 class HugeMemory {
  public:
   // 2 MiB aligned, rounded up to 4 KiB. kResourceExhausted when the kernel refuses, or when it has
   // less memory available than asked for: populating that would end in somebody being killed.
-  static Result<HugeMemory> Map(uint64_t size_bytes);
+  static Result<HugeMemory> Map(uint64_t size_bytes, Sharing sharing = Sharing::kPrivate);
 
   HugeMemory(HugeMemory&&) noexcept;
   HugeMemory& operator=(HugeMemory&&) noexcept;
   ~HugeMemory();
 
   std::span<std::byte> bytes() const { return bytes_; }
+  // Of shared memory: what others map to see it. -1 of private memory.
+  int fd() const { return fd_; }
 
  private:
-  explicit HugeMemory(std::span<std::byte> bytes) : bytes_(bytes) {}
+  HugeMemory(std::span<std::byte> bytes, int fd) : bytes_(bytes), fd_(fd) {}
 
   std::span<std::byte> bytes_;
+  int fd_ = -1;
 };
 
 // A lease on one buffer of a BufferPool; the memory goes home when the lease ends.

@@ -7,7 +7,8 @@
 
 namespace strata::tiering {
 
-Result<Arena> Arena::Create(const std::string& purpose, uint64_t budget_bytes) {
+Result<Arena> Arena::Create(const std::string& purpose, uint64_t budget_bytes,
+                            aio::Sharing sharing) {
   uint64_t size_bytes = budget_bytes / kSlotAlignmentBytes * kSlotAlignmentBytes;
   if (size_bytes == 0) {
     return InvalidArgument(fmt::format("{} memory: a budget of {} holds no slot of {}: raise it",
@@ -22,7 +23,7 @@ Result<Arena> Arena::Create(const std::string& purpose, uint64_t budget_bytes) {
     return ResourceExhausted(fmt::format("{}: lower the budget by {} or free that much", what,
                                          FormatBytes(size_bytes - available_bytes)));
   }
-  auto memory = aio::HugeMemory::Map(size_bytes);
+  auto memory = aio::HugeMemory::Map(size_bytes, sharing);
   if (!memory.ok()) return memory.status().With(what);
   return Arena(std::move(memory).value(), size_bytes);
 }

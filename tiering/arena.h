@@ -23,10 +23,13 @@ class Arena {
  public:
   // `budget_bytes` is rounded down to kSlotAlignmentBytes. On failure the message names `purpose`
   // ("host", "device (cpu)"), the size asked for and what the machine has free.
-  static Result<Arena> Create(const std::string& purpose, uint64_t budget_bytes);
+  static Result<Arena> Create(const std::string& purpose, uint64_t budget_bytes,
+                              aio::Sharing sharing = aio::Sharing::kPrivate);
 
   std::span<std::byte> bytes() const { return memory_.bytes().first(size_bytes_); }
   uint64_t size_bytes() const { return size_bytes_; }
+  // Of shared memory: what other processes map to see it. Else -1.
+  int fd() const { return memory_.fd(); }
   // A CHECKed view of one slot.
   std::span<std::byte> Slot(uint64_t offset_bytes, uint64_t length_bytes) const;
 

@@ -169,6 +169,7 @@ class CpuDevice final : public Device {
 
   std::string name() const override { return "cpu"; }
   std::span<std::byte> memory() const override { return arena_.bytes(); }
+  int memory_fd() const override { return arena_.fd(); }
   std::unique_ptr<DeviceStream> CreateStream(const std::string& name) override {
     return std::make_unique<CpuStream>(name, arena_.bytes(), &num_streams_);
   }
@@ -180,8 +181,8 @@ class CpuDevice final : public Device {
 
 }  // namespace
 
-Result<std::unique_ptr<Device>> CreateCpuDevice(uint64_t budget_bytes) {
-  STRATA_ASSIGN_OR_RETURN(Arena arena, Arena::Create("device (cpu)", budget_bytes));
+Result<std::unique_ptr<Device>> CreateCpuDevice(uint64_t budget_bytes, aio::Sharing sharing) {
+  STRATA_ASSIGN_OR_RETURN(Arena arena, Arena::Create("device (cpu)", budget_bytes, sharing));
   return std::unique_ptr<Device>(std::make_unique<CpuDevice>(std::move(arena)));
 }
 

@@ -15,6 +15,7 @@
 #include <string>
 
 #include "aio/base/status.h"
+#include "aio/io_buffer.h"
 
 namespace strata::tiering {
 
@@ -76,11 +77,15 @@ class Device {
   virtual std::string name() const = 0;  // "cpu"
   // The whole budget, as one range. Of a cuda device: device addresses.
   virtual std::span<std::byte> memory() const = 0;
+  // What other processes map to see memory(); -1 where they cannot.
+  virtual int memory_fd() const = 0;
   // What cannot be had for it (a thread) makes a stream that has failed, as after a Launch().
   virtual std::unique_ptr<DeviceStream> CreateStream(const std::string& name) = 0;
 };
 
-// A device made of host cores, with `budget_bytes` of memory of its own.
-Result<std::unique_ptr<Device>> CreateCpuDevice(uint64_t budget_bytes);
+// A device made of host cores, with `budget_bytes` of memory of its own: shared when other ranks of
+// this machine are to read it in collectives.
+Result<std::unique_ptr<Device>> CreateCpuDevice(uint64_t budget_bytes,
+                                                aio::Sharing sharing = aio::Sharing::kPrivate);
 
 }  // namespace strata::tiering

@@ -2,6 +2,9 @@
 
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
+#include <sys/mman.h>
+#include <sys/wait.h>
+#include <unistd.h>
 
 #include <set>
 #include <thread>
@@ -44,6 +47,27 @@ TEST(HugeMemoryTest, MoreThanTheMachineHasIsRefusedWithBothFigures) {
 }
 
 TEST(HugeMemoryTest, NothingIsAFineSize) { EXPECT_TRUE(OrDie(HugeMemory::Map(0)).bytes().empty()); }
+
+TEST(HugeMemoryTest, SharedMemoryIsSeenByAnotherProcessThatMapsIt) {
+  HugeMemory memory = OrDie(HugeMemory::Map(3_MiB, Sharing::kShared));
+  EXPECT_EQ(reinterpret_cast<uintptr_t>(memory.bytes().data()) % 2_MiB, 0u);
+  ASSERT_GE(memory.fd(), 0);
+  const pid_t child = fork();
+  if (child == 0) {
+    void* view = mmap(nullptr, 3_MiB, PROT_READ | PROT_WRITE, MAP_SHARED, memory.fd(), 0);
+    if (view == MAP_FAILED) _exit(1);
+    static_cast<std::byte*>(view)[3_MiB - 1] = std::byte{7};
+    _exit(0);
+  }
+  int exit_status = -1;
+  ASSERT_EQ(waitpid(child, &exit_status, 0), child);
+  EXPECT_EQ(exit_status, 0);
+  EXPECT_EQ(memory.bytes()[3_MiB - 1], std::byte{7});
+  HugeMemory moved = std::move(memory);
+  EXPECT_EQ(memory.fd(), -1);
+  EXPECT_GE(moved.fd(), 0);
+  EXPECT_EQ(OrDie(HugeMemory::Map(4_KiB)).fd(), -1);
+}
 
 TEST(HugeMemoryTest, MovingHandsTheMappingOver) {
   HugeMemory one = OrDie(HugeMemory::Map(4_KiB));
