@@ -7,6 +7,9 @@ include(CMakePackageConfigHelpers)
 set(strata_package_dir ${CMAKE_INSTALL_LIBDIR}/cmake/Strata)
 
 install(TARGETS strata RUNTIME COMPONENT programs)
+if(STRATA_HAS_MPI)
+  install(TARGETS strata_mpi LIBRARY DESTINATION ${CMAKE_INSTALL_LIBDIR}/strata COMPONENT programs)
+endif()
 
 set_target_properties(strata_base PROPERTIES EXPORT_NAME base)
 set_target_properties(strata_aio PROPERTIES EXPORT_NAME aio)
@@ -19,7 +22,11 @@ install(EXPORT StrataAio NAMESPACE strata:: FILE StrataAioTargets.cmake
 
 # What is installed says nothing of the machine that built it: paths in failed checks and in debug
 # information begin at the root of the sources. A debugger finds them there, so Debug keeps them.
-foreach(library strata_base strata_aio)
+set(quiet_libraries strata_base strata_aio)
+if(STRATA_HAS_MPI)
+  list(APPEND quiet_libraries strata_mpi)
+endif()
+foreach(library ${quiet_libraries})
   target_compile_options(${library} PRIVATE $<$<NOT:$<CONFIG:Debug>>:
     -ffile-prefix-map=${PROJECT_BINARY_DIR}=build -ffile-prefix-map=${PROJECT_SOURCE_DIR}/=>)
 endforeach()

@@ -4,9 +4,19 @@
 #include <hwloc.h>
 #include <oneapi/dnnl/dnnl.h>
 
+#include "engine/comm/communicator.h"
 #include "tools/probes.h"
 
 namespace strata::tools {
+namespace {
+
+std::string DescribeMpi() {
+  const Result<std::string> transport = engine::DescribeTransport();
+  if (!transport.ok()) return "no MPI: " + transport.status().message();
+  return "MPI: " + *transport;
+}
+
+}  // namespace
 
 std::vector<std::string> BuiltWith() {
   const dnnl_version_t* dnnl = dnnl_version();

@@ -6,6 +6,7 @@ packages=(
   build-essential cmake ninja-build pkg-config ccache
   liburing-dev libaio-dev libhwloc-dev libdnnl-dev libxxhash-dev
   libfmt-dev libtomlplusplus-dev nlohmann-json3-dev libcli11-dev
+  libopenmpi-dev openmpi-bin
   libgtest-dev libgmock-dev libbenchmark-dev
 )
 

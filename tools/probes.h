@@ -1,5 +1,5 @@
-// What an optional library says about itself and this machine, in a line; each has a source file
-// for builds with it and one for builds without.
+// What an optional library says about itself and this machine, in a line: a source file for builds
+// with it and one for builds without.
 #pragma once
 
 #include <string>
@@ -7,6 +7,5 @@
 namespace strata::tools {
 
 std::string DescribeCuda();
-std::string DescribeMpi();
 
 }  // namespace strata::tools

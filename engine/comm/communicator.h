@@ -1,43 +1,134 @@
-// How ranks exchange numbers. One implementation so far: `self`, the only rank.
+// How ranks exchange numbers.
+//
+// A Communicator is this process's place among the ranks of the job. Its channels are independent
+// sequences of collectives: every lane of the step has one of its own, so that a collective of one
+// lane never waits for another lane's. A collective blocks the thread that calls it; it is
+// asynchronous to the other lanes because each lane has a thread.
+//
+// `self` is the only rank. `mpi` is many: ranks of one node read each other's memory, nodes
+// exchange MPI messages (docs/decisions/0026, 0027). Sums are accumulated in fp32 in rank order,
+// rounded once, so they have the same bits in every run, and however the ranks are spread over
+// nodes.
 #pragma once
 
+#include <array>
+#include <chrono>
 #include <cstdint>
 #include <memory>
 #include <span>
 #include <string>
+#include <string_view>
 
 #include "aio/base/status.h"
+#include "engine/comm/rank_environment.h"
+#include "engine/kernels/dtype.h"
 
 namespace strata::engine {
 
-// Collectives are called by every rank in the same order.
+enum class Collective : uint8_t {
+  kAllGather,
+  kReduceScatter,
+  kAllReduce,
+  kBroadcast,
+  kBarrier,
+  kSum
+};
+inline constexpr size_t kNumCollectives = 6;
+std::string_view CollectiveName(Collective collective);  // "all-gather"
+
+enum class ChannelId : uint8_t { kControl, kCommLane, kCpuLane };
+inline constexpr size_t kNumChannels = 3;
+std::string_view ChannelName(ChannelId channel);  // "comm lane"
+
+// Thread-compatible: one collective at a time. On a channel all ranks call the same collectives
+// with the same sizes in the same order; those that do not are told so (kInternal).
+//
+// A collective fails when a rank has ended (kUnavailable), does not come before the deadline
+// (kDeadlineExceeded), or when somebody aborted; the message names the channel, the collective, its
+// number on the channel and the rank. After the first failure of any channel on any rank, all
+// collectives of all ranks fail, with the first one's message.
+class Channel {
+ public:
+  virtual ~Channel() = default;
+
+  // whole = the ranks' shards in rank order. whole.size() == world_size * shard.size(). The shard
+  // may be its own place in `whole`, and must not overlap it otherwise.
+  virtual Status AllGather(std::span<const std::byte> shard, std::span<std::byte> whole) = 0;
+  // Sums the ranks' `whole` and keeps this rank's part of the sum; sizes as in AllGather. fp32 or
+  // bf16, both sides. The shard may be its own place in `whole`.
+  virtual Status ReduceScatter(std::span<const std::byte> whole, std::span<std::byte> shard,
+                               DType dtype) = 0;
+  // Each number becomes its sum over the ranks.
+  virtual Status AllReduce(std::span<std::byte> numbers, DType dtype) = 0;
+  // The same for a few numbers, added up in fp64 in rank order.
+  virtual Status AllReduceSum(std::span<double> numbers) = 0;
+  // All get what `root` has.
+  virtual Status Broadcast(std::span<std::byte> bytes, uint32_t root) = 0;
+  // Returns once all ranks have called it.
+  virtual Status Barrier() = 0;
+};
+
+// Of one kind of collective: payload that left this rank's memory for other ranks, and that came
+// from them, by whichever path; and the part of it that went between nodes, as messages.
+struct Traffic {
+  uint64_t calls = 0;
+  uint64_t bytes_sent = 0;
+  uint64_t bytes_received = 0;
+  uint64_t bytes_sent_between_nodes = 0;
+  uint64_t bytes_received_between_nodes = 0;
+};
+using TrafficByCollective = std::array<Traffic, kNumCollectives>;
+
+// Thread-safe but for ShareMemory(). Channels live as long as it does.
 class Communicator {
  public:
   virtual ~Communicator() = default;
   virtual uint32_t rank() const = 0;
   virtual uint32_t world_size() const = 0;
+  virtual uint32_t local_rank() const = 0;  // among the ranks of this node
+  virtual uint32_t local_size() const = 0;
+  virtual uint32_t node() const = 0;
+  virtual uint32_t num_nodes() const = 0;
+  virtual std::string description() const = 0;  // "mpi: 4 ranks on 2 nodes, ..."
 
-  // whole = the ranks' shards in rank order. whole.size() == world_size * shard.size().
-  virtual Status AllGather(std::span<const std::byte> shard, std::span<std::byte> whole) = 0;
-  // Sums the ranks' `whole` in rank order and keeps this rank's part of the sum.
-  virtual Status ReduceScatter(std::span<const float> whole, std::span<float> shard) = 0;
-  // Each number becomes its sum over the ranks, added up in rank order.
-  virtual Status AllReduceSum(std::span<double> numbers) = 0;
+  virtual Channel& channel(ChannelId id) = 0;
+
+  // Lets the ranks of this node read payloads in `memory` where they are; payloads elsewhere are
+  // copied through a staging buffer first. `fd` is what others map (tiering::Arena::fd,
+  // Device::memory_fd); with -1 this rank shares nothing. Called by all ranks, from one thread,
+  // while no other is in a collective.
+  virtual Status ShareMemory(std::span<std::byte> memory, int fd) = 0;
+  // Before shared memory is freed, by its rank alone, from one thread, while no other is in a
+  // collective. The machine has it back when the other ranks' communicators end.
+  virtual void UnshareMemory(std::span<std::byte> memory) = 0;
+
+  // Makes all collectives of all ranks fail, those under way too, soon. Its message reaches the
+  // others. The first failure stays.
+  virtual void Abort(const Status& why) = 0;
+
+  virtual TrafficByCollective traffic() const = 0;
+};
+
+struct CommunicatorOptions {
+  // Of each wait for another rank: not a limit on a collective that makes progress.
+  std::chrono::milliseconds deadline = std::chrono::minutes(5);
+  // Ranks of a node that pretend to be on a node of their own: 0 for none. For tests: messages are
+  // then used between them.
+  uint32_t ranks_per_pretended_node = 0;
+  // The file of the mpi plugin. Empty: beside the program, or where it is installed.
+  std::string plugin = {};
 };
 
 std::unique_ptr<Communicator> MakeSelfCommunicator();
 
-// Who this process is among the job's ranks, from the environment that mpirun, Slurm and
-// torchrun-style launchers set (RANK, WORLD_SIZE and their OMPI_COMM_WORLD_* and SLURM_* kin).
-struct RankEnvironment {
-  uint32_t rank = 0;
-  uint32_t world_size = 1;
-  std::string world_size_variable = {};  // the one that was read, for messages
-};
-// kInvalidArgument naming the variable whose value is not a number or out of range.
-Result<RankEnvironment> ReadRankEnvironment();
+// The communicator for this process's place in the job: `self` for one rank, `mpi` for more. Called
+// by all ranks. kUnavailable when the plugin or the MPI library is missing or the ranks were not
+// started under MPI's runtime; says what to do.
+Result<std::unique_ptr<Communicator>> MakeCommunicator(const RankEnvironment& environment,
+                                                       const CommunicatorOptions& options = {});
 
-// The communicator for this process's place in the job. kUnimplemented for more than one rank.
-Result<std::unique_ptr<Communicator>> MakeCommunicator(const RankEnvironment& environment);
+// What several ranks would talk through: "Open MPI v4.1.4". Fails as MakeCommunicator() does when
+// it is missing. An empty path as in CommunicatorOptions.
+Result<std::string> DescribeTransport(const std::string& plugin_path = {});
 
 }  // namespace strata::engine

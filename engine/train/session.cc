@@ -138,6 +138,13 @@ Status Session::CheckStart(SessionOptions::Start start) const {
 
 Status Session::FindRank() {
   STRATA_ASSIGN_OR_RETURN(RankEnvironment environment, ReadRankEnvironment());
+  if (environment.world_size != 1) {
+    return Unimplemented(fmt::format(
+        "{}={} asks for {} ranks, but this version trains on one: unset it, or look at the job "
+        "with "
+        "'strata plan'",
+        environment.world_size_variable, environment.world_size, environment.world_size));
+  }
   STRATA_ASSIGN_OR_RETURN(communicator_, MakeCommunicator(environment));
   if (config_.train.world_size == communicator_->world_size()) return OkStatus();
   return Unimplemented(

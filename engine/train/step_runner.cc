@@ -132,7 +132,7 @@ Status StepRunner::Run(prefetch::OpId op, const prefetch::Operands& operands,
     case OpRole::kLoadBatch:
       return LoadBatch(payload, b);
     case OpRole::kGatherWeights:
-      return parts_.communicator->AllGather(b[0], b[1]);
+      return parts_.communicator->channel(ChannelId::kCommLane).AllGather(b[0], b[1]);
     case OpRole::kEmbeddingForward:
     case OpRole::kAttentionForward:
     case OpRole::kMlpForward:
@@ -254,7 +254,8 @@ Status StepRunner::RunBackward(const OpPayload& payload, const prefetch::Operand
 }
 
 Status StepRunner::ReduceGradient(Blocks blocks) const {
-  return parts_.communicator->ReduceScatter(As<float>(blocks[0]), As<float>(blocks[1]));
+  return parts_.communicator->channel(ChannelId::kCommLane)
+      .ReduceScatter(blocks[0], blocks[1], DType::kF32);
 }
 
 Status StepRunner::RoundGradient(const OpPayload& payload, Blocks blocks,
@@ -283,7 +284,8 @@ double StepRunner::SquaredNorm(std::span<const double> norms) const {
 Status StepRunner::Clip(Blocks blocks) const {
   const std::span<double> norms = As<double>(blocks[0]);
   double squares = SquaredNorm(norms);
-  STRATA_RETURN_IF_ERROR(parts_.communicator->AllReduceSum({&squares, 1}));
+  STRATA_RETURN_IF_ERROR(
+      parts_.communicator->channel(ChannelId::kCpuLane).AllReduceSum({&squares, 1}));
   if (!std::isfinite(squares) && !survives_not_finite()) return NotFinite(norms);
   double coefficient = ClipCoefficient(std::sqrt(squares), options_.gradient_clipping);
   // Not a number: nothing is to be applied.
@@ -327,7 +329,8 @@ Status StepRunner::Update(const OpPayload& payload, Blocks b) {
 Status StepRunner::Report(Blocks blocks) {
   std::span<double> norms = As<double>(blocks[1]);
   std::array<double, 2> sums = {As<double>(blocks[0])[0], SquaredNorm(norms)};
-  STRATA_RETURN_IF_ERROR(parts_.communicator->AllReduceSum(sums));
+  STRATA_RETURN_IF_ERROR(
+      parts_.communicator->channel(ChannelId::kCpuLane).AllReduceSum(sums));
   double tokens = static_cast<double>(options_.train_batch_size * parts_.model->batch().seq_len);
   result_.loss = sums[0] / tokens;
   result_.gradient_norm = std::sqrt(sums[1]);

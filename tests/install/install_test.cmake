@@ -23,12 +23,18 @@ function(install_and_move)
   expect(0 "" ${CMAKE_COMMAND} --install ${BUILD} --prefix ${SCRATCH}/installed)
   file(RENAME ${SCRATCH}/installed ${tree})
   expect(0 "^strata [0-9]" ${tree}/bin/strata version)
+  if(HAS_MPI)
+    expect(0 " MPI: [A-Z]" ${tree}/bin/strata version)  # the plugin is found and loads
+    file(RENAME ${tree}/lib ${tree}/gone)
+    expect(0 "no MPI: the MPI plugin is missing: looked for ${tree}/bin/" ${tree}/bin/strata version)
+    file(RENAME ${tree}/gone ${tree}/lib)
+  endif()
 endfunction()
 
 # Whether the file tells where or how it was built. A program's debug information does, as do all
 # symbols of a Debug build; what others compile and link otherwise does not.
 function(check_that_it_keeps_quiet path)
-  if(path STREQUAL "bin/strata" OR (BUILD_TYPE STREQUAL "Debug" AND path MATCHES "[.]a$"))
+  if(path STREQUAL "bin/strata" OR (BUILD_TYPE STREQUAL "Debug" AND path MATCHES "[.](a|so)$"))
     return()
   endif()
   file(STRINGS ${tree}/${path} places REGEX "${SOURCE}|${BUILD}")

@@ -4,74 +4,74 @@
 #include <gtest/gtest.h>
 
 #include <array>
-#include <cstdlib>
+#include <filesystem>
+#include <fstream>
 #include <vector>
 
 namespace strata::engine {
 namespace {
 
+using testing::AllOf;
 using testing::HasSubstr;
-
-// Sets a variable for one test.
-class ScopedVariable {
- public:
-  ScopedVariable(const char* name, const char* value) : name_(name) { setenv(name, value, 1); }
-  ~ScopedVariable() { unsetenv(name_); }
-
- private:
-  const char* name_;
-};
 
 TEST(SelfCommunicator, GathersReducesAndSumsItself) {
   std::unique_ptr<Communicator> self = MakeSelfCommunicator();
+  Channel& channel = self->channel(ChannelId::kCommLane);
   std::array<float, 3> whole = {1, 2, 3};
   std::array<float, 3> shard = {};
-  ASSERT_TRUE(self->ReduceScatter(whole, shard).ok());
+  const auto bytes = [](auto& numbers) { return std::as_writable_bytes(std::span(numbers)); };
+  ASSERT_TRUE(channel.ReduceScatter(bytes(whole), bytes(shard), DType::kF32).ok());
   EXPECT_EQ(shard, whole);
   std::array<float, 3> gathered = {};
-  ASSERT_TRUE(
-      self->AllGather(std::as_bytes(std::span(shard)), std::as_writable_bytes(std::span(gathered)))
-          .ok());
+  ASSERT_TRUE(channel.AllGather(bytes(shard), bytes(gathered)).ok());
+  EXPECT_EQ(gathered, whole);
+  ASSERT_TRUE(channel.AllReduce(bytes(gathered), DType::kF32).ok());
+  ASSERT_TRUE(channel.Broadcast(bytes(gathered), 0).ok());
   EXPECT_EQ(gathered, whole);
   double number = 4;
-  ASSERT_TRUE(self->AllReduceSum({&number, 1}).ok());
+  ASSERT_TRUE(channel.AllReduceSum({&number, 1}).ok());
   EXPECT_EQ(number, 4);
+  EXPECT_TRUE(channel.Barrier().ok());
+  EXPECT_EQ(self->traffic()[static_cast<size_t>(Collective::kAllGather)].calls, 1u);
+  EXPECT_EQ(self->traffic()[static_cast<size_t>(Collective::kAllGather)].bytes_sent, 0u);
 }
 
-TEST(RankEnvironment, WithoutALauncherIsOneRank) {
-  Result<RankEnvironment> environment = ReadRankEnvironment();
-  ASSERT_TRUE(environment.ok());
-  EXPECT_EQ(environment->rank, 0u);
-  EXPECT_EQ(environment->world_size, 1u);
+TEST(SelfCommunicator, OnceAbortedDoesNothingMore) {
+  std::unique_ptr<Communicator> self = MakeSelfCommunicator();
+  self->Abort(Internal("enough"));
+  self->Abort(Internal("more than enough"));
+  const Status status = self->channel(ChannelId::kCpuLane).Barrier();
+  EXPECT_EQ(status.code(), Code::kInternal);
+  EXPECT_EQ(status.message(), "enough");
 }
 
-TEST(RankEnvironment, ReadsWhatEachLauncherSets) {
-  for (auto [rank, size] :
-       {std::pair("RANK", "WORLD_SIZE"), std::pair("OMPI_COMM_WORLD_RANK", "OMPI_COMM_WORLD_SIZE"),
-        std::pair("SLURM_PROCID", "SLURM_NTASKS")}) {
-    ScopedVariable set_rank(rank, "3");
-    ScopedVariable set_size(size, "8");
-    Result<RankEnvironment> environment = ReadRankEnvironment();
-    ASSERT_TRUE(environment.ok());
-    EXPECT_EQ(environment->rank, 3u);
-    EXPECT_EQ(environment->world_size, 8u);
-  }
+TEST(MakeCommunicatorTest, OneRankNeedsNoPlugin) {
+  Result<std::unique_ptr<Communicator>> made = MakeCommunicator({}, {.plugin = "/nowhere"});
+  ASSERT_TRUE(made.ok());
+  EXPECT_EQ((*made)->world_size(), 1u);
 }
 
-TEST(RankEnvironment, NonsenseNamesTheVariable) {
-  ScopedVariable rank("RANK", "first");
-  EXPECT_THAT(ReadRankEnvironment().status().message(), HasSubstr("RANK='first'"));
+TEST(MakeCommunicatorTest, AMissingPluginIsAnErrorThatNamesPathsAndPackages) {
+  const RankEnvironment environment{
+      .rank = 0, .world_size = 4, .world_size_variable = "WORLD_SIZE"};
+  const Status status =
+      MakeCommunicator(environment, {.plugin = "/nowhere/strata_mpi.so"}).status();
+  EXPECT_EQ(status.code(), Code::kUnavailable);
+  EXPECT_THAT(status.message(),
+              AllOf(HasSubstr("WORLD_SIZE=4"), HasSubstr("/nowhere/strata_mpi.so"),
+                    HasSubstr("-DSTRATA_MPI=ON"), HasSubstr("libopenmpi-dev")));
+  // This test's program has none beside it, nor is it installed.
+  EXPECT_THAT(MakeCommunicator(environment).status().message(),
+              AllOf(HasSubstr("engine/comm/strata_mpi.so"), HasSubstr("strata/strata_mpi.so")));
 }
 
-TEST(RankEnvironment, ARankOutsideTheWorldIsAnError) {
-  ScopedVariable rank("RANK", "4");
-  ScopedVariable size("WORLD_SIZE", "4");
-  EXPECT_FALSE(ReadRankEnvironment().ok());
-}
-
-TEST(MakeCommunicator, SeveralRanksAreRefusedUntilThereIsATransport) {
-  EXPECT_TRUE(MakeCommunicator({}).ok());
-  EXPECT_EQ(MakeCommunicator({.rank = 0, .world_size = 2}).status().code(), Code::kUnimplemented);
+TEST(MakeCommunicatorTest, AFileThatIsNoPluginIsAnErrorThatNamesIt) {
+  const std::string path = testing::TempDir() + "/no_plugin.so";
+  std::ofstream(path) << "not a library";
+  const Status status = MakeCommunicator({.rank = 0, .world_size = 2}, {.plugin = path}).status();
+  EXPECT_EQ(status.code(), Code::kUnavailable);
+  EXPECT_THAT(status.message(), AllOf(HasSubstr(path), HasSubstr("openmpi-bin")));
+  std::filesystem::remove(path);
 }
 
 }  // namespace

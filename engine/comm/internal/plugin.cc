@@ -1,0 +1,52 @@
+#include "engine/comm/internal/plugin.h"
+
+#include <dlfcn.h>
+#include <fmt/format.h>
+#include <fmt/ranges.h>
+#include <unistd.h>
+
+#include <cstring>
+#include <filesystem>
+#include <string_view>
+
+namespace strata::engine {
+namespace {
+
+constexpr const char* kFileName = "strata_mpi.so";
+
+std::vector<std::string> Candidates(const std::string& path) {
+  if (!path.empty()) return {path};
+  std::error_code error;
+  const std::filesystem::path program = std::filesystem::read_symlink("/proc/self/exe", error);
+  const std::filesystem::path folder = program.parent_path();
+  return {(folder / kFileName).string(),
+          (folder / STRATA_PLUGIN_DIR_FROM_PROGRAM / kFileName).lexically_normal().string()};
+}
+
+}  // namespace
+
+Result<const TransportPlugin*> LoadTransportPlugin(const std::string& path) {
+  const std::vector<std::string> candidates = Candidates(path);
+  std::string found;
+  for (const std::string& candidate : candidates)
+    if (found.empty() && access(candidate.c_str(), R_OK) == 0) found = candidate;
+  if (found.empty()) {
+    return Unavailable(
+        fmt::format("the MPI plugin is missing: looked for {}: build with -DSTRATA_MPI=ON (Debian: "
+                    "libopenmpi-dev "
+                    "openmpi-bin) and install it with the program",
+                    fmt::join(candidates, " and ")));
+  }
+  void* library = dlopen(found.c_str(), RTLD_NOW | RTLD_LOCAL);
+  if (library == nullptr) {
+    return Unavailable(
+        fmt::format("load {}: {}: install Open MPI (Debian: openmpi-bin)", found, dlerror()));
+  }
+  const auto* plugin = static_cast<const TransportPlugin*>(dlsym(library, kTransportPluginSymbol));
+  if (plugin != nullptr && std::string_view(plugin->build) == kTransportPluginBuild) return plugin;
+  return FailedPrecondition(
+      fmt::format("{} is of another build ({}) than this program ({}): install both together",
+                  found, plugin == nullptr ? "unknown" : plugin->build, kTransportPluginBuild));
+}
+
+}  // namespace strata::engine

@@ -1,0 +1,89 @@
+#include "engine/comm/internal/ranked_channel.h"
+
+#include <cstring>
+
+#include "engine/comm/internal/gather.h"
+#include "engine/comm/internal/spread.h"
+
+namespace strata::engine {
+namespace {
+
+constexpr size_t kMostNumbers = 4096;  // that AllReduceSum() is for
+
+}  // namespace
+
+RankedChannel::RankedChannel(World* world, ChannelId id)
+    : world_(*world),
+      state_{.id = id, .messages = Messages(&world->transport(), id)},
+      buffers_(PieceElements(world->ranks(), id), world->ranks().num_nodes() > 1) {}
+
+Status RankedChannel::AllGather(std::span<const std::byte> shard, std::span<std::byte> whole) {
+  return Gathered(Collective::kAllGather, shard, whole);
+}
+
+Status RankedChannel::Gathered(Collective collective, std::span<const std::byte> own,
+                               std::span<std::byte> whole) {
+  STRATA_CHECK(whole.size() == own.size() * world_.ranks().world_size());
+  Count(collective);
+  return Gather(&world_, &state_, own, whole, own.size()).Run({.collective = collective});
+}
+
+Status RankedChannel::ReduceScatter(std::span<const std::byte> whole, std::span<std::byte> shard,
+                                    DType dtype) {
+  STRATA_CHECK(dtype != DType::kF16);
+  STRATA_CHECK(whole.size() == shard.size() * world_.ranks().world_size());
+  STRATA_CHECK(shard.size() % SizeOf(dtype) == 0);
+  Count(Collective::kReduceScatter);
+  return OrderedSum(&world_, &state_, &buffers_, whole, shard, shard.size() / SizeOf(dtype), dtype)
+      .Run({.collective = Collective::kReduceScatter});
+}
+
+// Each rank sums a segment, in place, and all gather the sums.
+Status RankedChannel::AllReduce(std::span<std::byte> numbers, DType dtype) {
+  STRATA_CHECK(dtype != DType::kF16);
+  STRATA_CHECK(numbers.size() % SizeOf(dtype) == 0);
+  constexpr uint64_t kLineElements = 64;  // so that segments begin at lines of the cache if the
+                                          // numbers do
+  const RankMap& ranks = world_.ranks();
+  const uint64_t num_elements = numbers.size() / SizeOf(dtype);
+  const uint64_t stride = RoundUp(CeilDiv(num_elements, ranks.world_size()), kLineElements);
+  const uint64_t begin = std::min(num_elements, ranks.rank() * stride);
+  const uint64_t end = std::min(num_elements, begin + stride);
+  const std::span<std::byte> own =
+      numbers.subspan(begin * SizeOf(dtype), (end - begin) * SizeOf(dtype));
+  Count(Collective::kAllReduce);
+  STRATA_RETURN_IF_ERROR(OrderedSum(&world_, &state_, &buffers_, numbers, own, stride, dtype)
+                             .Run({.collective = Collective::kAllReduce}));
+  return Gather(&world_, &state_, own, numbers, stride * SizeOf(dtype))
+      .Run({.collective = Collective::kAllReduce, .dtype = dtype});
+}
+
+Status RankedChannel::AllReduceSum(std::span<double> numbers) {
+  STRATA_CHECK(numbers.size() <= kMostNumbers);
+  const uint32_t world = world_.ranks().world_size();
+  small_.resize(numbers.size_bytes() * world);
+  STRATA_RETURN_IF_ERROR(Gathered(Collective::kSum, std::as_bytes(numbers), small_));
+  for (uint32_t rank = 0; rank < world; ++rank) {
+    for (size_t i = 0; i < numbers.size(); ++i) {
+      double term = 0;
+      std::memcpy(&term, small_.data() + (rank * numbers.size() + i) * sizeof(term), sizeof(term));
+      numbers[i] = rank == 0 ? term : numbers[i] + term;
+    }
+  }
+  return OkStatus();
+}
+
+Status RankedChannel::Broadcast(std::span<std::byte> bytes, uint32_t root) {
+  STRATA_CHECK(root < world_.ranks().world_size());
+  Count(Collective::kBroadcast);
+  return Spread(&world_, &state_, bytes, root).Run({.collective = Collective::kBroadcast});
+}
+
+// Whoever has a byte of every rank knows that every rank has come.
+Status RankedChannel::Barrier() {
+  const std::byte here{1};
+  small_.resize(world_.ranks().world_size());
+  return Gathered(Collective::kBarrier, std::span(&here, 1), small_);
+}
+
+}  // namespace strata::engine

@@ -1,0 +1,35 @@
+// A channel of a rank among others.
+#pragma once
+
+#include <vector>
+
+#include "engine/comm/communicator.h"
+#include "engine/comm/internal/ordered_sum.h"
+#include "engine/comm/internal/turn.h"
+
+namespace strata::engine {
+
+class RankedChannel final : public Channel {
+ public:
+  RankedChannel(World* world, ChannelId id);
+
+  Status AllGather(std::span<const std::byte> shard, std::span<std::byte> whole) override;
+  Status ReduceScatter(std::span<const std::byte> whole, std::span<std::byte> shard,
+                       DType dtype) override;
+  Status AllReduce(std::span<std::byte> numbers, DType dtype) override;
+  Status AllReduceSum(std::span<double> numbers) override;
+  Status Broadcast(std::span<std::byte> bytes, uint32_t root) override;
+  Status Barrier() override;
+
+ private:
+  Status Gathered(Collective collective, std::span<const std::byte> own,
+                  std::span<std::byte> whole);
+  void Count(Collective collective) { world_.counter().Add(collective, {.calls = 1}); }
+
+  World& world_;
+  ChannelState state_;
+  SumBuffers buffers_;
+  std::vector<std::byte> small_;  // of all ranks
+};
+
+}  // namespace strata::engine

@@ -1,0 +1,60 @@
+// What all channels of a rank share: the map of ranks, memory, and how failures travel.
+#pragma once
+
+#include <chrono>
+#include <memory>
+#include <optional>
+#include <string>
+
+#include "engine/comm/communicator.h"
+#include "engine/comm/internal/failure.h"
+#include "engine/comm/internal/node_memory.h"
+#include "engine/comm/internal/peer_watch.h"
+#include "engine/comm/internal/rank_map.h"
+#include "engine/comm/internal/traffic_counter.h"
+#include "engine/comm/internal/transport.h"
+
+namespace strata::engine {
+
+// Thread-safe once created, but for memory().AddRegion().
+class World {
+ public:
+  static Result<std::unique_ptr<World>> Create(std::unique_ptr<Transport> transport,
+                                               const CommunicatorOptions& options);
+  ~World();
+
+  const RankMap& ranks() const { return ranks_; }
+  NodeMemory& memory() { return memory_; }
+  Transport& transport() { return *transport_; }
+  TrafficCounter& counter() { return counter_; }
+  std::chrono::milliseconds deadline() const { return deadline_; }
+  RankBoard& BoardOf(uint32_t rank) { return memory_.board(rank - ranks_.first_of(ranks_.node())); }
+
+  bool failed() const { return failure_.failed(); }
+  // The first failure, which `why` becomes if there was none; then the other ranks are told.
+  Status Fail(const Status& why);
+  // Looks whether a rank has failed or ended, or somebody told us so. `doing` is for the message.
+  Status Check(const std::string& doing);
+  // "rank 2 (pid 4711, stopped by a signal)".
+  std::string Describe(uint32_t rank) const;
+  // Who `rank` waits for on a channel, and so on, to the one that waits for nobody, as far as its
+  // node can see.
+  uint32_t CulpritBehind(uint32_t rank, ChannelId channel);
+
+ private:
+  World(std::unique_ptr<Transport> transport, RankMap ranks, NodeMemory memory,
+        std::vector<int64_t> processes, std::chrono::milliseconds deadline);
+
+  std::optional<Status> FailureOfPeer();
+  void TellOthers(const Status& why);
+
+  RankMap ranks_;
+  NodeMemory memory_;
+  PeerWatch watch_;
+  Failure failure_;
+  TrafficCounter counter_;
+  std::chrono::milliseconds deadline_;
+  std::unique_ptr<Transport> transport_;  // ends before the memory that messages were in
+};
+
+}  // namespace strata::engine

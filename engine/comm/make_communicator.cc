@@ -1,0 +1,28 @@
+#include <fmt/format.h>
+
+#include "engine/comm/communicator.h"
+#include "engine/comm/internal/plugin.h"
+#include "engine/comm/internal/ranked_communicator.h"
+
+namespace strata::engine {
+
+Result<std::unique_ptr<Communicator>> MakeCommunicator(const RankEnvironment& environment,
+                                                       const CommunicatorOptions& options) {
+  if (environment.world_size == 1) return MakeSelfCommunicator();
+  const auto join = [&]() -> Result<std::unique_ptr<Communicator>> {
+    STRATA_ASSIGN_OR_RETURN(const TransportPlugin* plugin, LoadTransportPlugin(options.plugin));
+    STRATA_ASSIGN_OR_RETURN(std::unique_ptr<Transport> transport, plugin->join(environment));
+    return MakeRankedCommunicator(std::move(transport), options);
+  };
+  return join().With(fmt::format(
+      "{}={}",
+      environment.world_size_variable.empty() ? "world size" : environment.world_size_variable,
+      environment.world_size));
+}
+
+Result<std::string> DescribeTransport(const std::string& plugin_path) {
+  STRATA_ASSIGN_OR_RETURN(const TransportPlugin* plugin, LoadTransportPlugin(plugin_path));
+  return plugin->describe();
+}
+
+}  // namespace strata::engine
