@@ -17,6 +17,16 @@ RankedChannel::RankedChannel(World* world, ChannelId id)
       state_{.id = id, .messages = Messages(&world->transport(), id)},
       buffers_(PieceElements(world->ranks(), id), world->ranks().num_nodes() > 1) {}
 
+// Before the caller has its memory back, nobody may still touch it; and two threads at once on a
+// channel are our own mistake, not the job's.
+Status RankedChannel::Do(const std::function<Status()>& collective) {
+  STRATA_CHECK(!is_busy_.exchange(true));
+  Status status = collective();
+  if (!status.ok()) world_.Quiesce();
+  is_busy_.store(false);
+  return status;
+}
+
 Status RankedChannel::AllGather(std::span<const std::byte> shard, std::span<std::byte> whole) {
   return Gathered(Collective::kAllGather, shard, whole);
 }
@@ -25,7 +35,9 @@ Status RankedChannel::Gathered(Collective collective, std::span<const std::byte>
                                std::span<std::byte> whole) {
   STRATA_CHECK(whole.size() == own.size() * world_.ranks().world_size());
   Count(collective);
-  return Gather(&world_, &state_, own, whole, own.size()).Run({.collective = collective});
+  return Do([&] {
+    return Gather(&world_, &state_, own, whole, own.size()).Run({.collective = collective});
+  });
 }
 
 Status RankedChannel::ReduceScatter(std::span<const std::byte> whole, std::span<std::byte> shard,
@@ -34,8 +46,11 @@ Status RankedChannel::ReduceScatter(std::span<const std::byte> whole, std::span<
   STRATA_CHECK(whole.size() == shard.size() * world_.ranks().world_size());
   STRATA_CHECK(shard.size() % SizeOf(dtype) == 0);
   Count(Collective::kReduceScatter);
-  return OrderedSum(&world_, &state_, &buffers_, whole, shard, shard.size() / SizeOf(dtype), dtype)
-      .Run({.collective = Collective::kReduceScatter});
+  return Do([&] {
+    return OrderedSum(&world_, &state_, &buffers_, whole, shard, shard.size() / SizeOf(dtype),
+                      dtype)
+        .Run({.collective = Collective::kReduceScatter});
+  });
 }
 
 // Each rank sums a segment, in place, and all gather the sums.
@@ -52,10 +67,12 @@ Status RankedChannel::AllReduce(std::span<std::byte> numbers, DType dtype) {
   const std::span<std::byte> own =
       numbers.subspan(begin * SizeOf(dtype), (end - begin) * SizeOf(dtype));
   Count(Collective::kAllReduce);
-  STRATA_RETURN_IF_ERROR(OrderedSum(&world_, &state_, &buffers_, numbers, own, stride, dtype)
-                             .Run({.collective = Collective::kAllReduce}));
-  return Gather(&world_, &state_, own, numbers, stride * SizeOf(dtype))
-      .Run({.collective = Collective::kAllReduce, .dtype = dtype});
+  return Do([&] {
+    STRATA_RETURN_IF_ERROR(OrderedSum(&world_, &state_, &buffers_, numbers, own, stride, dtype)
+                               .Run({.collective = Collective::kAllReduce}));
+    return Gather(&world_, &state_, own, numbers, stride * SizeOf(dtype))
+        .Run({.collective = Collective::kAllReduce, .dtype = dtype});
+  });
 }
 
 Status RankedChannel::AllReduceSum(std::span<double> numbers) {
@@ -76,7 +93,9 @@ Status RankedChannel::AllReduceSum(std::span<double> numbers) {
 Status RankedChannel::Broadcast(std::span<std::byte> bytes, uint32_t root) {
   STRATA_CHECK(root < world_.ranks().world_size());
   Count(Collective::kBroadcast);
-  return Spread(&world_, &state_, bytes, root).Run({.collective = Collective::kBroadcast});
+  return Do([&] {
+    return Spread(&world_, &state_, bytes, root).Run({.collective = Collective::kBroadcast});
+  });
 }
 
 // Whoever has a byte of every rank knows that every rank has come.

@@ -1,6 +1,8 @@
 // A channel of a rank among others.
 #pragma once
 
+#include <atomic>
+#include <functional>
 #include <vector>
 
 #include "engine/comm/communicator.h"
@@ -24,9 +26,11 @@ class RankedChannel final : public Channel {
  private:
   Status Gathered(Collective collective, std::span<const std::byte> own,
                   std::span<std::byte> whole);
+  Status Do(const std::function<Status()>& collective);
   void Count(Collective collective) { world_.counter().Add(collective, {.calls = 1}); }
 
   World& world_;
+  std::atomic<bool> is_busy_ = false;
   ChannelState state_;
   SumBuffers buffers_;
   std::vector<std::byte> small_;  // of all ranks

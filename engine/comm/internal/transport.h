@@ -41,8 +41,10 @@ class Transport {
   // Moves messages on, and sets the handles of those that are over to 0.
   virtual Status Poll(std::span<MessageHandle> handles) = 0;
 
-  // Tells another rank why this one fails; never blocks, may be lost.
+  // Tells another rank why this one fails; may be lost. FlushNotices() waits a moment for them to
+  // go.
   virtual void SendNotice(uint32_t peer, std::string_view text) = 0;
+  virtual void FlushNotices() = 0;
   virtual std::optional<std::string> ReceiveNotice() = 0;
 
   // Whether ranks may still wait for each other when the library is shut down.

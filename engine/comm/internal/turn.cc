@@ -125,19 +125,34 @@ Result<const std::byte*> Turn::AwaitRelayed(uint32_t peer, uint64_t row, Place p
 
 Result<Messages::Ticket> Turn::Send(uint32_t peer, MessageTag tag,
                                     std::span<const std::byte> bytes) {
-  Result<Messages::Ticket> ticket = state_.messages.Send(peer, tag, bytes);
-  if (!ticket.ok()) return world_.Fail(ticket.status().With(Doing(peer)));
+  STRATA_ASSIGN_OR_RETURN(const Messages::Ticket ticket,
+                          Start(peer, [&] { return state_.messages.Send(peer, tag, bytes); }));
   traffic_.bytes_sent += bytes.size();
   traffic_.bytes_sent_between_nodes += bytes.size();
   return ticket;
 }
 
 Result<Messages::Ticket> Turn::Receive(uint32_t peer, MessageTag tag, std::span<std::byte> into) {
-  Result<Messages::Ticket> ticket = state_.messages.Receive(peer, tag, into);
-  if (!ticket.ok()) return world_.Fail(ticket.status().With(Doing(peer)));
+  STRATA_ASSIGN_OR_RETURN(const Messages::Ticket ticket,
+                          Start(peer, [&] { return state_.messages.Receive(peer, tag, into); }));
   traffic_.bytes_received += into.size();
   traffic_.bytes_received_between_nodes += into.size();
   return ticket;
+}
+
+Result<Messages::Ticket> Turn::Start(uint32_t peer,
+                                     const std::function<Result<Messages::Ticket>()>& start) {
+  Result<Messages::Ticket> ticket = Messages::Ticket(0);
+  const Status started = world_.WithTransport([&] {
+    ticket = start();
+    return ticket.status();
+  });
+  if (!started.ok()) return world_.Fail(started.With(Doing(peer)));
+  return ticket;
+}
+
+Status Turn::Poll() {
+  return world_.WithTransport([&] { return state_.messages.Poll(); });
 }
 
 Status Turn::Await(Messages::Ticket ticket) {
@@ -175,7 +190,7 @@ Status Turn::Await(uint32_t peer, Stage stage, SharedCounter* counter,
   while (true) {
     const uint32_t value = counter == nullptr ? 0 : counter->value.load(std::memory_order_seq_cst);
     if (state_.messages.any()) {
-      const Status polled = state_.messages.Poll();
+      const Status polled = Poll();
       if (!polled.ok()) return MessagesFailed(polled.With(Doing(peer)));
     }
     if (done()) break;
@@ -203,7 +218,7 @@ Status Turn::Await(uint32_t peer, Stage stage, SharedCounter* counter,
 // A message that is not what was expected has a cause, and the rank that knows it tells it soon.
 Status Turn::MessagesFailed(const Status& how) {
   for (Clock::time_point end = Clock::now() + kTimeToTell; Clock::now() < end;) {
-    static_cast<void>(state_.messages.Poll().ok());  // the neighbour's announcement may yet come
+    static_cast<void>(Poll().ok());  // the neighbour's announcement may yet come
     STRATA_RETURN_IF_ERROR(CheckNeighbour());
     STRATA_RETURN_IF_ERROR(world_.Check(how.message()));
     PauseBetweenPolls();
@@ -231,13 +246,16 @@ Status Turn::ExchangeAnnouncements() {
   const uint32_t nodes = ranks.num_nodes();
   const uint32_t next = ranks.first_of((ranks.node() + 1) % nodes);
   const uint32_t before = ranks.first_of((ranks.node() + nodes - 1) % nodes);
-  Result<Messages::Ticket> sent =
-      state_.messages.Send(next, MessageTag::kAnnouncement, std::as_bytes(std::span(&mine_, 1)));
-  if (!sent.ok()) return world_.Fail(sent.status().With(Doing(next)));
-  Result<Messages::Ticket> received = state_.messages.Receive(
-      before, MessageTag::kAnnouncement, std::as_writable_bytes(std::span(&neighbours_, 1)));
-  if (!received.ok()) return world_.Fail(received.status().With(Doing(before)));
-  neighbour_ = *received;
+  const Result<Messages::Ticket> sent = Start(next, [&] {
+    return state_.messages.Send(next, MessageTag::kAnnouncement,
+                                std::as_bytes(std::span(&mine_, 1)));
+  });
+  if (!sent.ok()) return sent.status();
+  STRATA_ASSIGN_OR_RETURN(neighbour_, Start(before, [&] {
+                            return state_.messages.Receive(
+                                before, MessageTag::kAnnouncement,
+                                std::as_writable_bytes(std::span(&neighbours_, 1)));
+                          }));
   return OkStatus();
 }
 

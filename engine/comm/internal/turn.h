@@ -74,6 +74,9 @@ class Turn {
   Status AwaitCounter(uint32_t peer, Stage stage, SharedCounter ChannelBoard::*counter,
                       uint32_t value);
   Status AwaitConsumed(uint64_t end);
+  Result<Messages::Ticket> Start(uint32_t peer,
+                                 const std::function<Result<Messages::Ticket>()>& start);
+  Status Poll();
   Status MessagesFailed(const Status& how);
   Status LookAt(uint32_t peer);
   Status ExchangeAnnouncements();

@@ -84,6 +84,7 @@ World::~World() {
 }
 
 Status World::Fail(const Status& why) {
+  std::shared_lock lock(transport_in_use_);
   if (failure_.Set(why)) TellOthers(why);
   return failure_.status();
 }
@@ -105,6 +106,7 @@ void World::TellOthers(const Status& why) {
   }
   for (uint32_t rank = 0; rank < ranks_.world_size(); ++rank)
     if (!ranks_.is_local(rank)) transport_->SendNotice(rank, why.message());
+  if (ranks_.num_nodes() > 1) transport_->FlushNotices();
 }
 
 std::optional<Status> World::FailureOfPeer() {
@@ -113,10 +115,14 @@ std::optional<Status> World::FailureOfPeer() {
     if (local == ranks_.local_rank() || !board.failed.load(std::memory_order_acquire)) continue;
     return Status(board.failure_code, board.failure_text.data());
   }
-  if (ranks_.num_nodes() > 1)
+  if (ranks_.num_nodes() == 1) return std::nullopt;
+  std::optional<Status> told;
+  const Status asked = WithTransport([&] {
     if (const std::optional<std::string> text = transport_->ReceiveNotice())
-      return Unavailable(*text);
-  return std::nullopt;
+      told = Unavailable(*text);
+    return OkStatus();
+  });
+  return asked.ok() ? told : asked;
 }
 
 Status World::Check(const std::string& doing) {

@@ -3,7 +3,9 @@
 
 #include <chrono>
 #include <memory>
+#include <mutex>
 #include <optional>
+#include <shared_mutex>
 #include <string>
 
 #include "engine/comm/communicator.h"
@@ -31,6 +33,15 @@ class World {
   RankBoard& BoardOf(uint32_t rank) { return memory_.board(rank - ranks_.first_of(ranks_.node())); }
 
   bool failed() const { return failure_.failed(); }
+  // Calls something of the transport's, unless there was a failure: then the memory of messages
+  // under way may be gone, and any call can move them on.
+  template <typename Call>
+  Status WithTransport(const Call& call) {
+    std::shared_lock lock(transport_in_use_);
+    return failed() ? failure_.status() : call();
+  }
+  // After a failure: waits until no thread is in such a call.
+  void Quiesce() { std::unique_lock lock(transport_in_use_); }
   // The first failure, which `why` becomes if there was none; then the other ranks are told.
   Status Fail(const Status& why);
   // Looks whether a rank has failed or ended, or somebody told us so. `doing` is for the message.
@@ -51,6 +62,7 @@ class World {
   RankMap ranks_;
   NodeMemory memory_;
   PeerWatch watch_;
+  std::shared_mutex transport_in_use_;
   Failure failure_;
   TrafficCounter counter_;
   std::chrono::milliseconds deadline_;

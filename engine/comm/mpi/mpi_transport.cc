@@ -4,6 +4,7 @@
 
 #include <algorithm>
 #include <array>
+#include <chrono>
 #include <climits>
 #include <cstring>
 #include <deque>
@@ -20,6 +21,7 @@ namespace {
 
 constexpr int kNoticeTag = 0;
 constexpr size_t kLongestNotice = 1000;
+constexpr std::chrono::milliseconds kTimeForNotices(200);
 
 MessageHandle HandleOf(MPI_Request request) {
   static_assert(sizeof(request) <= sizeof(MessageHandle));
@@ -112,7 +114,18 @@ class MpiTransport final : public Transport {
     // What cannot be told, the other side finds out at its deadline.
     if (MPI_Isend(kept.data(), CountOf(kept.size()), MPI_BYTE, static_cast<int>(peer), kNoticeTag,
                   notices(), &request) == MPI_SUCCESS)
-      MPI_Request_free(&request);
+      notices_under_way_.push_back(request);
+  }
+
+  // A first message to a rank needs an answer before it leaves.
+  void FlushNotices() override {
+    std::lock_guard lock(notices_mutex_);
+    const auto end = std::chrono::steady_clock::now() + kTimeForNotices;
+    for (int all_gone = 0; !all_gone && std::chrono::steady_clock::now() < end;) {
+      if (MPI_Testall(CountOf(notices_under_way_.size()), notices_under_way_.data(), &all_gone,
+                      MPI_STATUSES_IGNORE) != MPI_SUCCESS)
+        return;
+    }
   }
 
   std::optional<std::string> ReceiveNotice() override {
@@ -174,6 +187,7 @@ class MpiTransport final : public Transport {
   uint32_t first_rank_of_machine_ = 0;
   std::array<MPI_Comm, kNumChannels + 1> communicators_;
   std::mutex notices_mutex_;
+  std::vector<MPI_Request> notices_under_way_;
   std::deque<std::string> sent_notices_;  // the library reads them at its leisure
 };
 

@@ -102,6 +102,7 @@ class ThreadTransport final : public Transport {
     std::lock_guard lock(hub_.mutex);
     hub_.notices[peer].emplace_back(text);
   }
+  void FlushNotices() override {}
   std::optional<std::string> ReceiveNotice() override {
     std::lock_guard lock(hub_.mutex);
     if (hub_.notices[rank_].empty()) return std::nullopt;
