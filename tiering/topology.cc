@@ -38,14 +38,26 @@ hwloc_obj_type_t CoreType(hwloc_topology_t topology) {
   return hwloc_get_nbobjs_by_type(topology, HWLOC_OBJ_CORE) > 0 ? HWLOC_OBJ_CORE : HWLOC_OBJ_PU;
 }
 
-NumaNode ReadNode(hwloc_topology_t topology, hwloc_obj_t object) {
-  NumaNode node{.index = object->logical_index, .cores = {}, .cpus = {}};
-  for (hwloc_obj_t core : ObjectsInside(topology, object->cpuset, CoreType(topology)))
-    node.cores.push_back(core->logical_index);
+std::vector<uint32_t> CpusOf(hwloc_topology_t topology, hwloc_obj_t object) {
+  if (object->type == HWLOC_OBJ_PU) return {object->os_index};
+  std::vector<uint32_t> cpus;
   for (hwloc_obj_t cpu : ObjectsInside(topology, object->cpuset, HWLOC_OBJ_PU))
-    node.cpus.push_back(cpu->os_index);
+    cpus.push_back(cpu->os_index);
+  return cpus;
+}
+
+NumaNode ReadNode(hwloc_topology_t topology, hwloc_obj_t object) {
+  NumaNode node{.index = object->logical_index, .cores = {}, .cpus = {}, .cpus_of_cores = {}};
+  for (hwloc_obj_t core : ObjectsInside(topology, object->cpuset, CoreType(topology))) {
+    node.cores.push_back(core->logical_index);
+    node.cpus_of_cores.push_back(CpusOf(topology, core));
+  }
+  node.cpus = CpusOf(topology, object);
   return node;
 }
+
+using Bitmap = std::unique_ptr<hwloc_bitmap_s, decltype(&hwloc_bitmap_free)>;
+Bitmap NewBitmap() { return Bitmap(hwloc_bitmap_alloc(), &hwloc_bitmap_free); }
 
 // "0-3,8": runs of neighbours.
 std::string Ranges(const std::vector<uint32_t>& numbers) {
@@ -151,10 +163,31 @@ Status Topology::BindThisThread(uint32_t numa_node) const {
   return OkStatus();
 }
 
+Status Topology::BindThisProcess(const std::vector<uint32_t>& cpus,
+                                 const std::vector<uint32_t>& numa_nodes) const {
+  const Bitmap cpuset = NewBitmap();
+  for (uint32_t cpu : cpus) hwloc_bitmap_set(cpuset.get(), cpu);
+  const Bitmap nodeset = NewBitmap();
+  for (uint32_t index : numa_nodes) {
+    hwloc_obj_t node = hwloc_get_obj_by_type(state_->topology.get(), HWLOC_OBJ_NUMANODE, index);
+    if (node == nullptr) return InvalidArgument(fmt::format("NUMA node {} is not there", index));
+    hwloc_bitmap_or(nodeset.get(), nodeset.get(), node->nodeset);
+  }
+  if (state_->synthetic) return OkStatus();
+  if (hwloc_set_cpubind(state_->topology.get(), cpuset.get(), HWLOC_CPUBIND_THREAD) != 0)
+    return ErrnoStatus(errno, fmt::format("binding this process to cpu {}", Ranges(cpus)));
+  // Without STRICT memory comes from elsewhere when these nodes have no more. One node needs none.
+  if (state_->nodes.size() < 2) return OkStatus();
+  if (hwloc_set_membind(state_->topology.get(), nodeset.get(), HWLOC_MEMBIND_BIND,
+                        HWLOC_MEMBIND_THREAD | HWLOC_MEMBIND_BYNODESET) != 0) {
+    return ErrnoStatus(errno, fmt::format("binding memory to NUMA node {}", Ranges(numa_nodes)));
+  }
+  return OkStatus();
+}
+
 Result<uint32_t> Topology::NodeOfMemory(std::span<const std::byte> memory) const {
   if (state_->synthetic) return Unimplemented("a synthetic topology has no memory");
-  const std::unique_ptr<hwloc_bitmap_s, decltype(&hwloc_bitmap_free)> nodes(hwloc_bitmap_alloc(),
-                                                                            &hwloc_bitmap_free);
+  const Bitmap nodes = NewBitmap();
   if (hwloc_get_area_memlocation(state_->topology.get(), memory.data(), 1, nodes.get(),
                                  HWLOC_MEMBIND_BYNODESET) != 0) {
     return Unimplemented("the kernel does not tell which NUMA node memory is on");

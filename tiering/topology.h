@@ -14,8 +14,9 @@ namespace strata::tiering {
 
 struct NumaNode {
   uint32_t index = 0;
-  std::vector<uint32_t> cores;  // logical indices of its cores
-  std::vector<uint32_t> cpus;   // OS indices of its hardware threads
+  std::vector<uint32_t> cores;                       // logical indices of its cores
+  std::vector<uint32_t> cpus;                        // OS indices of its hardware threads
+  std::vector<std::vector<uint32_t>> cpus_of_cores;  // the same, by core
 };
 
 // Thread-compatible.
@@ -39,6 +40,11 @@ class Topology {
 
   // Binds the calling thread to a node's hardware threads; a no-op on a synthetic topology.
   Status BindThisThread(uint32_t numa_node) const;
+
+  // Binds this process, which has one thread, and what it starts: to hardware threads (OS indices),
+  // and memory, while there is some, to NUMA nodes. A no-op on a synthetic topology.
+  Status BindThisProcess(const std::vector<uint32_t>& cpus,
+                         const std::vector<uint32_t>& numa_nodes) const;
 
   // The node whose memory the first page of `memory` is in. kUnimplemented on a synthetic topology
   // and where the kernel does not tell.

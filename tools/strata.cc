@@ -2,9 +2,11 @@
 #include <CLI/CLI.hpp>
 #include <functional>
 #include <string>
+#include <vector>
 
 #include "tools/commands.h"
 #include "tools/io_command_line.h"
+#include "tools/launch_command_line.h"
 #include "tools/plan_command_line.h"
 
 namespace strata::tools {
@@ -30,6 +32,7 @@ struct CommandLine {
   ExportArguments export_run;
   DoctorArguments doctor;
   IoCommandLine io;
+  LaunchCommandLine launch;
   std::function<int()> chosen;
 };
 
@@ -84,11 +87,15 @@ int Main(int argc, char** argv) {
   app.require_subcommand(1);
   CommandLine line;
   line.train.program = argv[0];
+  const std::vector<std::string> rank_command = CutRankCommand(argc, argv);
+  line.launch.launch.command = rank_command;
+  line.launch.agent.command = rank_command;
   AddTrain(app, line);
   AddPlan(app, line);
   AddExport(app, line);
   AddDoctor(app, line);
   AddIo(app, line.io, line.chosen);
+  AddLaunch(app, line.launch, line.chosen);
   app.add_subcommand("version", "version, and what this program was built with")->callback([&line] {
     line.chosen = PrintVersion;
   });

@@ -22,6 +22,8 @@ TEST(TopologyTest, ASyntheticMachineHasTheNodesCoresAndCpusDescribed) {
   EXPECT_EQ(second.index, 1u);
   EXPECT_THAT(second.cores, ElementsAre(4, 5, 6, 7));
   EXPECT_THAT(second.cpus, ElementsAre(8, 9, 10, 11, 12, 13, 14, 15));
+  EXPECT_EQ(second.cpus_of_cores,
+            (std::vector<std::vector<uint32_t>>{{8, 9}, {10, 11}, {12, 13}, {14, 15}}));
   EXPECT_EQ(topology->Describe(),
             "node 0: 4 cores (0-3), 8 cpus (0-7)\n"
             "node 1: 4 cores (4-7), 8 cpus (8-15)\n");
@@ -34,6 +36,23 @@ TEST(TopologyTest, BindingOnASyntheticMachineIsDecidedAndNotDone) {
   Status beyond = topology->BindThisThread(2);
   EXPECT_EQ(beyond.code(), Code::kInvalidArgument);
   EXPECT_THAT(beyond.message(), HasSubstr("NUMA node 2 is not there: this machine has 2 nodes"));
+}
+
+TEST(TopologyTest, AProcessIsBoundToTheCpusGivenAndSoAreItsThreads) {
+  auto topology = Topology::Detect();
+  ASSERT_TRUE(topology.ok());
+  if (topology->is_synthetic()) GTEST_SKIP() << "HWLOC_SYNTHETIC or HWLOC_XMLFILE is set";
+  cpu_set_t before;
+  ASSERT_EQ(sched_getaffinity(0, sizeof before, &before), 0);
+  const uint32_t cpu = topology->numa_nodes()[0].cpus.back();
+  Status bound = topology->BindThisProcess({cpu}, {0});
+  ASSERT_TRUE(bound.ok()) << bound.ToString();
+  cpu_set_t of_thread;
+  std::thread([&] { sched_getaffinity(0, sizeof of_thread, &of_thread); }).join();
+  ASSERT_EQ(sched_setaffinity(0, sizeof before, &before), 0);
+  EXPECT_EQ(CPU_COUNT(&of_thread), 1);
+  EXPECT_TRUE(CPU_ISSET(cpu, &of_thread));
+  EXPECT_FALSE(topology->BindThisProcess({cpu}, {99}).ok());
 }
 
 TEST(TopologyTest, ADescriptionThatHwlocDoesNotKnowIsAnErrorThatShowsOneThatItDoes) {

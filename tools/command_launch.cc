@@ -1,0 +1,30 @@
+#include <cstdlib>
+#include <filesystem>
+
+#include "tools/build_info.h"
+#include "tools/commands.h"
+#include "tools/launch/launcher.h"
+#include "tools/launch_command_line.h"
+#include "tools/print.h"
+
+namespace strata::tools {
+
+int Launch(const launch::Arguments& arguments) {
+  std::error_code error;
+  const std::filesystem::path strata = std::filesystem::read_symlink("/proc/self/exe", error);
+  if (error) return Fail(ErrnoStatus(error.value(), "/proc/self/exe"));
+  Result<launch::Job> job = launch::PlanJob(arguments, strata.string(), [](const char* name) {
+    return static_cast<const char*>(std::getenv(name));
+  });
+  if (!job.ok()) return Fail(job.status());
+  if (!arguments.dry_run) return launch::RunJob(*job, arguments, std::string(kVersion));
+  if (arguments.json) {
+    Print("{}\n", launch::DryRunToJson(*job));
+  } else {
+    PrintText(launch::DescribeDryRun(*job));
+  }
+  const Status printed = CheckOutput();
+  return printed.ok() ? kExitOk : Fail(printed);
+}
+
+}  // namespace strata::tools

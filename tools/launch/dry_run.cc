@@ -1,0 +1,96 @@
+#include <fmt/format.h>
+
+#include <nlohmann/json.hpp>
+
+#include "tools/launch/address.h"
+#include "tools/launch/binding.h"
+#include "tools/launch/commands.h"
+#include "tools/launch/launcher.h"
+
+namespace strata::launch {
+namespace {
+
+// What is made anew for each start stands as it is written for mktemp.
+constexpr const char* kControl = "unix:/tmp/strata-launch-XXXXXX/control";
+
+struct NodeCommand {
+  std::string node;
+  std::string what;
+  Command command;
+};
+
+Command OwnCommand(const Job& job, uint32_t node_rank) {
+  Command command;
+  command.words = {job.strata,
+                   "launch",
+                   "--nnodes",
+                   fmt::format("{}", job.layout.size()),
+                   "--node-rank",
+                   fmt::format("{}", node_rank),
+                   "--nproc-per-node",
+                   fmt::format("{}", job.layout[0].slots.size()),
+                   "--master-addr",
+                   job.master_addr,
+                   "--master-port",
+                   fmt::format("{}", job.master_port),
+                   "--"};
+  command.words.insert(command.words.end(), job.command.begin() + 1, job.command.end());
+  return command;
+}
+
+std::vector<NodeCommand> CommandsOf(const Job& job) {
+  std::vector<NodeCommand> commands;
+  if (job.start == Start::kPerNode) {
+    for (uint32_t node = 0; node < job.layout.size(); ++node)
+      commands.push_back({job.layout[node].host, "you run", OwnCommand(job, node)});
+  }
+  std::string control = kControl;
+  if (!job.control_address.empty())
+    control += "," + TcpAddress(job.control_address, job.master_port);
+  const auto cores = static_cast<uint32_t>(AllowedCpus().size());
+  const std::string here = job.start == Start::kPerNode ? job.layout[0].host : "this machine";
+  commands.push_back({here, "runs", StarterCommand(job, control, cores)});
+  return commands;
+}
+
+}  // namespace
+
+std::string DescribeDryRun(const Job& job) {
+  std::string text = fmt::format("{}; nothing is started\n", Describe(job));
+  uint32_t first = 0;
+  for (uint32_t i = 0; i < job.layout.size(); ++i) {
+    const NodeSlots& node = job.layout[i];
+    const auto size = static_cast<uint32_t>(node.slots.size());
+    text += size == 1 ? fmt::format("{}: rank {}", node.host, first)
+                      : fmt::format("{}: ranks {}-{}", node.host, first, first + size - 1);
+    text += fmt::format(", slot{} {} of {}\n", size == 1 ? "" : "s", FormatNumbers(node.slots),
+                        node.num_slots);
+    first += size;
+  }
+  for (const NodeCommand& one : CommandsOf(job))
+    text += fmt::format("\n{} {}:\n  {}\n", one.node, one.what, ToShell(one.command));
+  return text;
+}
+
+std::string DryRunToJson(const Job& job) {
+  nlohmann::ordered_json json;
+  json["world_size"] = WorldSize(job.layout);
+  json["master_addr"] = job.master_addr;
+  json["master_port"] = job.master_port;
+  json["log_dir"] = job.log_dir;
+  for (const NodeSlots& node : job.layout)
+    json["nodes"].push_back(
+        {{"host", node.host}, {"num_slots", node.num_slots}, {"slots", node.slots}});
+  for (const NodeCommand& one : CommandsOf(job)) {
+    nlohmann::ordered_json command;
+    command["node"] = one.node;
+    command["what"] = one.what;
+    command["environment"] = nlohmann::ordered_json::object();
+    for (const auto& [name, value] : one.command.environment) command["environment"][name] = value;
+    command["words"] = one.command.words;
+    json["commands"].push_back(command);
+  }
+  return json.dump(2);
+}
+
+}  // namespace strata::launch
