@@ -36,8 +36,8 @@ enum class Collective : uint8_t {
 inline constexpr size_t kNumCollectives = 6;
 std::string_view CollectiveName(Collective collective);  // "all-gather"
 
-enum class ChannelId : uint8_t { kControl, kCommLane, kCpuLane };
-inline constexpr size_t kNumChannels = 3;
+enum class ChannelId : uint8_t { kControl, kCommLane, kCpuLane, kComputeLane };
+inline constexpr size_t kNumChannels = 4;
 std::string_view ChannelName(ChannelId channel);  // "comm lane"
 
 // Thread-compatible: one collective at a time. On a channel all ranks call the same collectives
@@ -46,7 +46,9 @@ std::string_view ChannelName(ChannelId channel);  // "comm lane"
 // A collective fails when a rank has ended (kUnavailable), does not come before the deadline
 // (kDeadlineExceeded), or when somebody aborted; the message names the channel, the collective, its
 // number on the channel and the rank. After the first failure of any channel on any rank, all
-// collectives of all ranks fail, with the first one's message.
+// collectives of all ranks fail, with the first one's message. What a collective returned that was
+// under way then may be wrong on the ranks that had not heard of it: nothing may be made durable
+// before a later collective has succeeded.
 class Channel {
  public:
   virtual ~Channel() = default;

@@ -28,6 +28,8 @@ std::string_view ChannelName(ChannelId channel) {
       return "comm lane";
     case ChannelId::kCpuLane:
       return "cpu lane";
+    case ChannelId::kComputeLane:
+      return "compute lane";
   }
   return "unknown";
 }

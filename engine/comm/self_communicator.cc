@@ -64,9 +64,9 @@ class SelfCommunicator final : public Communicator {
  private:
   Failure failure_;
   TrafficCounter counter_;
-  std::array<SelfChannel, kNumChannels> channels_ = {SelfChannel(failure_, &counter_),
-                                                     SelfChannel(failure_, &counter_),
-                                                     SelfChannel(failure_, &counter_)};
+  std::array<SelfChannel, kNumChannels> channels_ = {
+      SelfChannel(failure_, &counter_), SelfChannel(failure_, &counter_),
+      SelfChannel(failure_, &counter_), SelfChannel(failure_, &counter_)};
 };
 
 }  // namespace

@@ -284,8 +284,10 @@ double StepRunner::SquaredNorm(std::span<const double> norms) const {
 Status StepRunner::Clip(Blocks blocks) const {
   const std::span<double> norms = As<double>(blocks[0]);
   double squares = SquaredNorm(norms);
-  STRATA_RETURN_IF_ERROR(
-      parts_.communicator->channel(ChannelId::kCpuLane).AllReduceSum({&squares, 1}));
+  // Where the optimizer's ops are.
+  const bool is_on_device = parts_.layout->options.optimizer_home == tiering::Tier::kDevice;
+  const ChannelId clip_lane = is_on_device ? ChannelId::kComputeLane : ChannelId::kCpuLane;
+  STRATA_RETURN_IF_ERROR(parts_.communicator->channel(clip_lane).AllReduceSum({&squares, 1}));
   if (!std::isfinite(squares) && !survives_not_finite()) return NotFinite(norms);
   double coefficient = ClipCoefficient(std::sqrt(squares), options_.gradient_clipping);
   // Not a number: nothing is to be applied.
@@ -329,8 +331,7 @@ Status StepRunner::Update(const OpPayload& payload, Blocks b) {
 Status StepRunner::Report(Blocks blocks) {
   std::span<double> norms = As<double>(blocks[1]);
   std::array<double, 2> sums = {As<double>(blocks[0])[0], SquaredNorm(norms)};
-  STRATA_RETURN_IF_ERROR(
-      parts_.communicator->channel(ChannelId::kCpuLane).AllReduceSum(sums));
+  STRATA_RETURN_IF_ERROR(parts_.communicator->channel(ChannelId::kCpuLane).AllReduceSum(sums));
   double tokens = static_cast<double>(options_.train_batch_size * parts_.model->batch().seq_len);
   result_.loss = sums[0] / tokens;
   result_.gradient_norm = std::sqrt(sums[1]);

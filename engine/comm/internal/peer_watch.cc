@@ -38,6 +38,10 @@ std::optional<uint32_t> PeerWatch::FirstEnded() const {
   return std::nullopt;
 }
 
+bool PeerWatch::IsStopped(uint32_t local_rank) const {
+  return StateOf(local_rank).starts_with("stopped");
+}
+
 std::string PeerWatch::StateOf(uint32_t local_rank) const {
   const Result<std::string> text =
       aio::ReadSmallFile(fmt::format("/proc/{}/stat", processes_[local_rank]), 4_KiB);

@@ -21,6 +21,7 @@ class PeerWatch {
 
   std::optional<uint32_t> FirstEnded() const;
   int64_t process(uint32_t local_rank) const { return processes_[local_rank]; }
+  bool IsStopped(uint32_t local_rank) const;
   // "stopped by a signal", "sleeping", ... or "gone".
   std::string StateOf(uint32_t local_rank) const;
 

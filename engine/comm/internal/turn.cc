@@ -56,8 +56,8 @@ Status Turn::Begin(const Plan& plan) {
   mine_.relay = world_.memory().Find(plan.relay);
   // Whoever has begun the last one reads the announcement before that no more.
   for (uint32_t local = 0; local < ranks.local_size(); ++local) {
-    STRATA_RETURN_IF_ERROR(AwaitCounter(ranks.first_of(ranks.node()) + local, Stage::kBegin,
-                                        &ChannelBoard::begun, state_.number - 1));
+    STRATA_RETURN_IF_ERROR(AwaitCounter(ranks.first_of(ranks.node()) + local, &ChannelBoard::begun,
+                                        state_.number - 1));
   }
   own().announcements[state_.number % 2] = mine_;
   Publish(world_.memory().own_board(), own().begun, state_.number);
@@ -71,8 +71,8 @@ Status Turn::End() {
   PublishRelayed(num_rows_);
   PublishConsumed(num_rows_);
   while (state_.messages.any()) {
-    STRATA_RETURN_IF_ERROR(Await(state_.messages.first_peer(), Stage::kMessage, nullptr,
-                                 [&] { return !state_.messages.any(); }));
+    STRATA_RETURN_IF_ERROR(
+        Await(state_.messages.first_peer(), nullptr, [&] { return !state_.messages.any(); }));
   }
   STRATA_RETURN_IF_ERROR(CheckNeighbour());
   STRATA_RETURN_IF_ERROR(AwaitConsumed(num_rows_));
@@ -103,7 +103,7 @@ void Turn::PublishConsumed(uint64_t end) {
 
 Result<const std::byte*> Turn::AwaitProduced(uint32_t peer, uint64_t row, Place place) {
   STRATA_RETURN_IF_ERROR(LookAt(peer));
-  STRATA_RETURN_IF_ERROR(AwaitCounter(peer, Stage::kRow, &ChannelBoard::produced,
+  STRATA_RETURN_IF_ERROR(AwaitCounter(peer, &ChannelBoard::produced,
                                       state_.rows_done + static_cast<uint32_t>(row + 1)));
   const uint32_t local = peer - world_.ranks().first_of(world_.ranks().node());
   const Exposure& source = BoardOf(peer).announcements[state_.number % 2].source;
@@ -114,7 +114,7 @@ Result<const std::byte*> Turn::AwaitProduced(uint32_t peer, uint64_t row, Place 
 
 Result<const std::byte*> Turn::AwaitRelayed(uint32_t peer, uint64_t row, Place place) {
   STRATA_RETURN_IF_ERROR(LookAt(peer));
-  STRATA_RETURN_IF_ERROR(AwaitCounter(peer, Stage::kRelay, &ChannelBoard::relayed,
+  STRATA_RETURN_IF_ERROR(AwaitCounter(peer, &ChannelBoard::relayed,
                                       state_.rows_done + static_cast<uint32_t>(row + 1)));
   const uint32_t local = peer - world_.ranks().first_of(world_.ranks().node());
   const Exposure& relay = BoardOf(peer).announcements[state_.number % 2].relay;
@@ -156,14 +156,13 @@ Status Turn::Poll() {
 }
 
 Status Turn::Await(Messages::Ticket ticket) {
-  return Await(state_.messages.peer_of(ticket), Stage::kMessage, nullptr,
+  return Await(state_.messages.peer_of(ticket), nullptr,
                [&] { return state_.messages.IsOver(ticket); });
 }
 
-Status Turn::AwaitCounter(uint32_t peer, Stage stage, SharedCounter ChannelBoard::*counter,
-                          uint32_t value) {
+Status Turn::AwaitCounter(uint32_t peer, SharedCounter ChannelBoard::*counter, uint32_t value) {
   SharedCounter& theirs = BoardOf(peer).*counter;
-  return Await(peer, stage, &theirs,
+  return Await(peer, &theirs,
                [&] { return AtLeast(theirs.value.load(std::memory_order_seq_cst), value); });
 }
 
@@ -171,15 +170,14 @@ Status Turn::AwaitConsumed(uint64_t end) {
   const RankMap& ranks = world_.ranks();
   for (uint32_t local = 0; local < ranks.local_size(); ++local) {
     if (local == ranks.local_rank()) continue;
-    STRATA_RETURN_IF_ERROR(AwaitCounter(ranks.first_of(ranks.node()) + local, Stage::kRelease,
+    STRATA_RETURN_IF_ERROR(AwaitCounter(ranks.first_of(ranks.node()) + local,
                                         &ChannelBoard::consumed,
                                         state_.rows_done + static_cast<uint32_t>(end)));
   }
   return OkStatus();
 }
 
-Status Turn::Await(uint32_t peer, Stage stage, SharedCounter* counter,
-                   const std::function<bool()>& done) {
+Status Turn::Await(uint32_t peer, SharedCounter* counter, const std::function<bool()>& done) {
   for (int spin = 0; spin < kSpins; ++spin) {
     if (done()) return OkStatus();
     Pause();
@@ -203,7 +201,7 @@ Status Turn::Await(uint32_t peer, Stage stage, SharedCounter* counter,
       if (done()) break;
       if (has_left) return world_.Fail(Unavailable(Doing(peer) + ", which has left the job"));
       STRATA_RETURN_IF_ERROR(
-          Late(peer, stage, std::chrono::duration_cast<milliseconds>(now - begin)));
+          Late(peer, std::chrono::duration_cast<milliseconds>(now - begin), done));
     }
     if (counter == nullptr || state_.messages.any()) {
       PauseBetweenPolls();
@@ -229,7 +227,7 @@ Status Turn::MessagesFailed(const Status& how) {
 Status Turn::LookAt(uint32_t peer) {
   const uint32_t local = peer - world_.ranks().first_of(world_.ranks().node());
   if (seen_[local]) return OkStatus();
-  STRATA_RETURN_IF_ERROR(AwaitCounter(peer, Stage::kBegin, &ChannelBoard::begun, state_.number));
+  STRATA_RETURN_IF_ERROR(AwaitCounter(peer, &ChannelBoard::begun, state_.number));
   seen_[local] = true;
   const Announcement& theirs = BoardOf(peer).announcements[state_.number % 2];
   if (theirs.Matches(mine_)) return OkStatus();
@@ -278,25 +276,22 @@ bool Turn::HasLeft(uint32_t peer) {
          world_.BoardOf(peer).has_left.load(std::memory_order_acquire);
 }
 
-Status Turn::Late(uint32_t peer, Stage stage, milliseconds waited) {
+Status Turn::Late(uint32_t peer, milliseconds waited, const std::function<bool()>& done) {
   const RankMap& ranks = world_.ranks();
-  const bool is_local = ranks.is_local(peer);
-  // Another node's ranks see more of what goes on there: they are given time to tell.
-  const milliseconds deadline = is_local ? world_.deadline() : world_.deadline() * 5 / 4;
-  if (waited < deadline) return OkStatus();
-  const uint32_t culprit = world_.CulpritBehind(peer, state_.id);
+  if (waited < world_.deadline()) return OkStatus();
+  STRATA_ASSIGN_OR_RETURN(const uint32_t culprit, world_.FindCulprit(peer, state_.id));
+  if (done()) return OkStatus();
   std::string text = fmt::format("{}: no progress for {:.1f} s", Doing(peer),
                                  std::chrono::duration<double>(waited).count());
   if (culprit != peer) text += fmt::format(", as it waits for {}", world_.Describe(culprit));
   if (ranks.is_local(culprit)) {
-    ChannelBoard& board = BoardOf(culprit);
-    const uint32_t begun = board.begun.value.load(std::memory_order_acquire);
+    const uint32_t begun = BoardOf(culprit).begun.value.load(std::memory_order_acquire);
     text +=
         AtLeast(begun, state_.number)
             ? fmt::format(", which stays in {}", ShownPayload(mine_))
             : fmt::format(", which has not come; its last on this channel was number {}", begun);
-  } else if (stage == Stage::kMessage) {
-    text += ", whose message has not come or was not taken";
+  } else {
+    text += ", which does not answer or has not come";
   }
   return world_.Fail(Status(Code::kDeadlineExceeded, std::move(text)));
 }

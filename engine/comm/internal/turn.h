@@ -66,13 +66,9 @@ class Turn {
   Traffic& traffic() { return traffic_; }
 
  private:
-  enum class Stage { kBegin, kRow, kRelay, kRelease, kMessage };
-
   // Waits for `done`, which another rank makes true by moving `counter` (null: by a message).
-  Status Await(uint32_t peer, Stage stage, SharedCounter* counter,
-               const std::function<bool()>& done);
-  Status AwaitCounter(uint32_t peer, Stage stage, SharedCounter ChannelBoard::*counter,
-                      uint32_t value);
+  Status Await(uint32_t peer, SharedCounter* counter, const std::function<bool()>& done);
+  Status AwaitCounter(uint32_t peer, SharedCounter ChannelBoard::*counter, uint32_t value);
   Status AwaitConsumed(uint64_t end);
   Result<Messages::Ticket> Start(uint32_t peer,
                                  const std::function<Result<Messages::Ticket>()>& start);
@@ -82,7 +78,7 @@ class Turn {
   Status ExchangeAnnouncements();
   Status CheckNeighbour();
   bool HasLeft(uint32_t peer);
-  Status Late(uint32_t peer, Stage stage, std::chrono::milliseconds waited);
+  Status Late(uint32_t peer, std::chrono::milliseconds waited, const std::function<bool()>& done);
   std::string Doing(uint32_t peer) const;
   ChannelBoard& BoardOf(uint32_t peer) {
     return world_.BoardOf(peer).channels[static_cast<size_t>(state_.id)];

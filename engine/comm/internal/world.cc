@@ -6,10 +6,13 @@
 
 #include <algorithm>
 #include <cstring>
+#include <thread>
 #include <utility>
 
 namespace strata::engine {
 namespace {
+
+constexpr std::chrono::milliseconds kTimeToAnswer(500);
 
 // What every rank tells every other at the start.
 struct Introduction {
@@ -105,7 +108,7 @@ void World::TellOthers(const Status& why) {
     }
   }
   for (uint32_t rank = 0; rank < ranks_.world_size(); ++rank)
-    if (!ranks_.is_local(rank)) transport_->SendNotice(rank, why.message());
+    if (!ranks_.is_local(rank)) transport_->SendNotice(rank, FailureText(why.message()));
   if (ranks_.num_nodes() > 1) transport_->FlushNotices();
 }
 
@@ -115,14 +118,25 @@ std::optional<Status> World::FailureOfPeer() {
     if (local == ranks_.local_rank() || !board.failed.load(std::memory_order_acquire)) continue;
     return Status(board.failure_code, board.failure_text.data());
   }
-  if (ranks_.num_nodes() == 1) return std::nullopt;
+  return ranks_.num_nodes() == 1 ? std::nullopt : ReadNotices();
+}
+
+// Of failures, and questions about whom this rank waits for.
+std::optional<Status> World::ReadNotices() {
   std::optional<Status> told;
-  const Status asked = WithTransport([&] {
-    if (const std::optional<std::string> text = transport_->ReceiveNotice())
-      told = Unavailable(*text);
+  const Status read = WithTransport([&] {
+    while (const std::optional<std::string> text = transport_->ReceiveNotice()) {
+      const std::optional<Question> asked = questions_.Read(*text);
+      if (asked) {
+        const uint32_t waits_for = WaitsFor(ranks_.rank(), asked->channel, {});
+        transport_->SendNotice(asked->rank, AnswerText(*asked, ranks_.rank(), waits_for));
+      } else if (IsFailure(*text)) {
+        told = Unavailable(text->substr(1));
+      }
+    }
     return OkStatus();
   });
-  return asked.ok() ? told : asked;
+  return read.ok() ? told : read;
 }
 
 Status World::Check(const std::string& doing) {
@@ -143,10 +157,30 @@ std::string World::Describe(uint32_t rank) const {
   return fmt::format("rank {} (pid {}, {})", rank, watch_.process(local), watch_.StateOf(local));
 }
 
-uint32_t World::CulpritBehind(uint32_t rank, ChannelId channel) {
-  for (uint32_t steps = 0; steps < ranks_.local_size() && ranks_.is_local(rank); ++steps) {
-    const ChannelBoard& board = BoardOf(rank).channels[static_cast<size_t>(channel)];
-    const uint32_t next = board.waiting_for.load(std::memory_order_acquire);
+uint32_t World::WaitsFor(uint32_t rank, ChannelId channel, Questions::Clock::time_point since) {
+  if (!ranks_.is_local(rank)) return questions_.Answer(rank, channel, since);
+  if (watch_.IsStopped(rank - ranks_.first_of(ranks_.node()))) return 0;
+  const ChannelBoard& board = BoardOf(rank).channels[static_cast<size_t>(channel)];
+  return board.waiting_for.load(std::memory_order_acquire);
+}
+
+Result<uint32_t> World::FindCulprit(uint32_t rank, ChannelId channel) {
+  const Questions::Clock::time_point begin = Questions::Clock::now();
+  if (ranks_.num_nodes() > 1) {
+    for (uint32_t other = 0; other < ranks_.world_size(); ++other) {
+      if (ranks_.is_local(other)) continue;
+      STRATA_RETURN_IF_ERROR(WithTransport([&] {
+        transport_->SendNotice(other, QuestionText({ranks_.rank(), channel}));
+        return OkStatus();
+      }));
+    }
+    while (Questions::Clock::now() < begin + kTimeToAnswer) {
+      STRATA_RETURN_IF_ERROR(Check("looking for who is late"));
+      std::this_thread::sleep_for(std::chrono::milliseconds(5));
+    }
+  }
+  for (uint32_t steps = 0; steps < ranks_.world_size(); ++steps) {
+    const uint32_t next = WaitsFor(rank, channel, begin);
     if (next == 0 || next - 1 == ranks_.rank()) return rank;
     rank = next - 1;
   }

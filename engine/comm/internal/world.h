@@ -12,6 +12,7 @@
 #include "engine/comm/internal/failure.h"
 #include "engine/comm/internal/node_memory.h"
 #include "engine/comm/internal/peer_watch.h"
+#include "engine/comm/internal/questions.h"
 #include "engine/comm/internal/rank_map.h"
 #include "engine/comm/internal/traffic_counter.h"
 #include "engine/comm/internal/transport.h"
@@ -48,20 +49,25 @@ class World {
   Status Check(const std::string& doing);
   // "rank 2 (pid 4711, stopped by a signal)".
   std::string Describe(uint32_t rank) const;
-  // Who `rank` waits for on a channel, and so on, to the one that waits for nobody, as far as its
-  // node can see.
-  uint32_t CulpritBehind(uint32_t rank, ChannelId channel);
+  // Whom `rank` waits for on a channel, and whom that one, and so on, to the one that waits for
+  // nobody, is stopped or does not answer. Asks the ranks of other nodes, which takes a moment;
+  // fails if there is a failure meanwhile.
+  Result<uint32_t> FindCulprit(uint32_t rank, ChannelId channel);
 
  private:
   World(std::unique_ptr<Transport> transport, RankMap ranks, NodeMemory memory,
         std::vector<int64_t> processes, std::chrono::milliseconds deadline);
 
   std::optional<Status> FailureOfPeer();
+  std::optional<Status> ReadNotices();
+  // + 1; 0: for nobody, or nobody knows. Of other nodes' ranks, what they answered since.
+  uint32_t WaitsFor(uint32_t rank, ChannelId channel, Questions::Clock::time_point since);
   void TellOthers(const Status& why);
 
   RankMap ranks_;
   NodeMemory memory_;
   PeerWatch watch_;
+  Questions questions_;
   std::shared_mutex transport_in_use_;
   Failure failure_;
   TrafficCounter counter_;
