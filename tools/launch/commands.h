@@ -18,6 +18,10 @@ inline constexpr const char* kTokenVariable = "STRATA_LAUNCH_TOKEN";
 // Where the agents of ranks and relays find the launcher.
 inline constexpr const char* kControlVariable = "STRATA_LAUNCH_CONTROL";
 
+// Of a per-node start, set for the daemons of other nodes: what the user gave there.
+inline constexpr const char* kDirectoryVariable = "STRATA_LAUNCH_DIRECTORY";
+inline constexpr const char* kLogDirVariable = "STRATA_LAUNCH_LOG_DIR";
+
 // How the name of a launcher's own directory begins.
 inline constexpr const char* kPrivateDirectory = "strata-launch-";
 

@@ -60,11 +60,11 @@ void EventLoop::PollOnce() {
 }
 
 void EventLoop::Run() {
-  stopped_ = false;
   while (!stopped_) {
     CallDueTimers();
     if (!stopped_) PollOnce();
   }
+  stopped_ = false;
 }
 
 }  // namespace strata::launch

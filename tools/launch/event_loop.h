@@ -27,7 +27,7 @@ class EventLoop {
   // Calls back from Run(), not from within: for owners that end what is just calling them.
   void Soon(OnTime on_time) { After({}, std::move(on_time)); }
 
-  // Returns after Stop().
+  // Returns after Stop(), also one that came before it.
   void Run();
   void Stop() { stopped_ = true; }
 

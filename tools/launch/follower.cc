@@ -7,11 +7,13 @@
 
 #include <algorithm>
 #include <csignal>
+#include <filesystem>
 #include <memory>
 #include <optional>
 
 #include "tools/launch/address.h"
 #include "tools/launch/channel.h"
+#include "tools/launch/commands.h"
 #include "tools/launch/node_daemon.h"
 #include "tools/launch/process.h"
 
@@ -118,7 +120,12 @@ class Follower {
     STRATA_ASSIGN_OR_RETURN(RunDaemon wanted, Decode<RunDaemon>(payload));
     if (daemon_ > 0) return FailedPrecondition("a daemon runs here already");
     STRATA_ASSIGN_OR_RETURN(std::vector<std::string> words, DaemonWords(wanted.words));
-    return StartChild({.words = std::move(words), .environment = {}, .death_signal = SIGKILL});
+    std::error_code ignored;
+    const std::string directory = std::filesystem::current_path(ignored).string();
+    return StartChild(
+        {.words = std::move(words),
+         .environment = {{kDirectoryVariable, directory}, {kLogDirVariable, job_.log_dir}},
+         .death_signal = SIGKILL});
   }
 
   void TellDaemonEnded(int exit_code, const std::string& text) {

@@ -33,6 +33,16 @@ std::string NowInUtc() {
   return fmt::format("{:%Y-%m-%d %H:%M:%S} UTC", fmt::gmtime(std::time(nullptr)));
 }
 
+// Where this node's user started its launcher, which mpirun does not know.
+Status GoToOwnDirectory() {
+  const char* directory = std::getenv(kDirectoryVariable);
+  if (directory != nullptr && chdir(directory) != 0)
+    return ErrnoStatus(errno, fmt::format("go to {}", directory));
+  unsetenv(kDirectoryVariable);
+  unsetenv(kLogDirVariable);
+  return OkStatus();
+}
+
 struct RankLog {
   std::string path;
   Descriptor file;
@@ -119,6 +129,7 @@ class Agent {
   }
 
   Result<Child> TryStartRank() {
+    STRATA_RETURN_IF_ERROR(GoToOwnDirectory());
     STRATA_ASSIGN_OR_RETURN(log_, OpenLog(arguments_.log_dir, identity_.rank));
     STRATA_ASSIGN_OR_RETURN(binding_, Bind(arguments_, identity_.place));
     return StartChild(
@@ -279,8 +290,10 @@ Result<int> TryRunAgent(const AgentArguments& arguments) {
                           }));
   const std::string who = fmt::format("rank {}", identity.rank);
   STRATA_ASSIGN_OR_RETURN(Descriptor connection, ConnectToLauncher(arguments.control).With(who));
+  AgentArguments own = arguments;
+  if (const char* log_dir = std::getenv(kLogDirVariable)) own.log_dir = log_dir;
   EventLoop loop;
-  Agent agent(loop, arguments, identity);
+  Agent agent(loop, own, identity);
   return agent.Run(std::move(connection), secret);
 }
 

@@ -1,0 +1,191 @@
+// Two nodes with a network between them: network namespaces with host names, shared memory and
+// addresses of their own. Needs root.
+#include <signal.h>
+#include <unistd.h>
+
+#include <cstdlib>
+#include <string>
+
+#include "tests/tools/launch/launch_fixture.h"
+
+namespace strata::launch {
+namespace {
+
+using testing::AllOf;
+using testing::HasSubstr;
+using testing::IsEmpty;
+using testing::UnorderedElementsAre;
+
+bool Succeeds(const std::string& command) {
+  return std::system(("(" + command + ") >/dev/null 2>&1").c_str()) == 0;
+}
+
+class TwoNodesTest : public LaunchFixture {
+ protected:
+  void SetUp() override {
+    STRATA_NEEDS_MPIRUN();
+    const bool made =
+        Succeeds("ip netns add " + Namespace(0) + " && ip netns add " + Namespace(1) +
+                 " && ip link add stl0 netns " + Namespace(0) + " type veth peer name stl1 netns " +
+                 Namespace(1) + " && " + Configure(0) + " && " + Configure(1) +
+                 " && ip netns exec " + Namespace(0) + " unshare --uts --mount --ipc true");
+    const char* required = std::getenv("STRATA_REQUIRE");
+    const bool is_required =
+        required != nullptr && std::string(required).find("netns") != std::string::npos;
+    if (!made && is_required) FAIL() << "network namespaces cannot be made here";
+    if (!made) GTEST_SKIP() << "network namespaces cannot be made here (root, iproute2)";
+  }
+  void TearDown() override {
+    for (int node : {0, 1}) Succeeds("ip netns del " + Namespace(node));
+  }
+
+  static std::string Namespace(int node) {
+    return "strata-" + std::to_string(getpid()) + "-" + std::to_string(node);
+  }
+  static std::string Configure(int node) {
+    const std::string ip = "ip -n " + Namespace(node);
+    const std::string link = "stl" + std::to_string(node);
+    return ip + " addr add 10.99.0." + std::to_string(node + 1) + "/24 dev " + link + " && " + ip +
+           " link set " + link + " up && " + ip + " link set lo up";
+  }
+
+  // strata launch on a node, of `nproc` ranks, that runs `command`.
+  static std::vector<std::string> Node(int node, int rank, int nproc,
+                                       const std::vector<std::string>& command,
+                                       const std::string& nnodes = "2") {
+    std::vector<std::string> words = {"ip",
+                                      "netns",
+                                      "exec",
+                                      Namespace(node),
+                                      "unshare",
+                                      "--uts",
+                                      "--mount",
+                                      "--ipc",
+                                      "sh",
+                                      "-c",
+                                      "hostname node-" + std::to_string(rank) + "-of-" +
+                                          std::to_string(node) +
+                                          " && mount -t tmpfs none /dev/shm && exec \"$@\"",
+                                      "sh",
+                                      STRATA_PROGRAM,
+                                      "launch",
+                                      "--nnodes",
+                                      nnodes,
+                                      "--node-rank",
+                                      std::to_string(rank),
+                                      "--nproc-per-node",
+                                      std::to_string(nproc),
+                                      "--master-addr",
+                                      "10.99.0.1",
+                                      "--log-dir",
+                                      "logs-" + std::to_string(rank),
+                                      "--program",
+                                      command[0],
+                                      "--"};
+    words.insert(words.end(), command.begin() + 1, command.end());
+    return words;
+  }
+
+  const std::vector<std::pair<std::string, std::string>> home_ = {{"HOME", directory_},
+                                                                  {"XDG_CONFIG_HOME", ""}};
+};
+
+const std::vector<std::string> kHang = {"/bin/sh", "-c",
+                                        "trap 'echo stopped $RANK; exit 0' TERM; echo here $RANK; "
+                                        "while :; do sleep 0.05; done"};
+
+#ifdef STRATA_MPI_HELLO
+TEST_F(TwoNodesTest, RanksOfBothTalkThroughTheNetwork) {
+  Running node_1(Node(1, 1, 2, {STRATA_MPI_HELLO}), directory_, home_);
+  const Finished node_0 = RunProgram(Node(0, 0, 1, {STRATA_MPI_HELLO}), directory_, home_);
+  const Finished finished = node_1.Wait();
+  EXPECT_EQ(node_0.exit_code, 0) << node_0.err;
+  EXPECT_EQ(finished.exit_code, 0) << finished.err;
+  EXPECT_THAT(LinesOf(node_0.out),
+              UnorderedElementsAre("hello from rank 0 (RANK 0) of 3, 1 on this node, sum 3",
+                                   "[1] hello from rank 1 (RANK 1) of 3, 2 on this node, sum 3",
+                                   "[2] hello from rank 2 (RANK 2) of 3, 2 on this node, sum 3"));
+  EXPECT_THAT(finished.out, IsEmpty());
+  EXPECT_THAT(ReadText(directory_ + "/logs-1/rank-2.log"), HasSubstr("hello from rank 2"));
+}
+
+TEST_F(TwoNodesTest, ARankThatLeavesOthersInACollectiveEndsThemAll) {
+  Running node_1(Node(1, 1, 1, {STRATA_MPI_HELLO, "leave"}), directory_, home_);
+  const Finished node_0 = RunProgram(Node(0, 0, 1, {STRATA_MPI_HELLO, "leave"}), directory_, home_);
+  const Finished finished = node_1.Wait();
+  EXPECT_EQ(node_0.exit_code, 9);
+  EXPECT_EQ(finished.exit_code, 9);
+  EXPECT_THAT(node_0.err, HasSubstr("\nerror: rank 1 on node-1-of-1"));
+}
+#endif
+
+TEST_F(TwoNodesTest, AFailureOnOneIsTheLastWordOnBoth) {
+  const std::vector<std::string> command = {
+      "/bin/sh", "-c", "if [ $RANK = 1 ]; then echo 'error: disk' >&2; exit 6; fi; sleep 1000"};
+  Running node_1(Node(1, 1, 1, command), directory_, home_);
+  const Finished node_0 = RunProgram(Node(0, 0, 1, command), directory_, home_);
+  const Finished finished = node_1.Wait();
+  EXPECT_EQ(node_0.exit_code, 6);
+  EXPECT_EQ(finished.exit_code, 6);
+  for (const std::string& err : {node_0.err, finished.err}) {
+    EXPECT_THAT(err.substr(err.rfind("error: rank")),
+                AllOf(HasSubstr("rank 1 on node-1-of-1"), HasSubstr("exit code 6"),
+                      HasSubstr("error: disk"), HasSubstr("logs-1/rank-1.log")));
+  }
+}
+
+TEST_F(TwoNodesTest, RanksRunWhereTheLauncherOfTheirNodeWasStarted) {
+  std::filesystem::create_directories(directory_ + "/there");
+  const std::vector<std::string> command = {"/bin/sh", "-c", "echo $RANK in $(basename $PWD)"};
+  std::vector<std::string> words = {"sh", "-c", "cd there && exec \"$@\"", "sh"};
+  for (const std::string& word : Node(1, 1, 1, command)) words.push_back(word);
+  Running node_1(words, directory_, home_);
+  const Finished node_0 = RunProgram(Node(0, 0, 1, command), directory_, home_);
+  EXPECT_EQ(node_1.Wait().exit_code, 0);
+  EXPECT_THAT(node_0.out, HasSubstr("[1] 1 in there\n"));
+  EXPECT_THAT(ReadText(directory_ + "/there/logs-1/rank-1.log"), HasSubstr("1 in there"));
+}
+
+TEST_F(TwoNodesTest, CtrlCOnAnyOfThemStopsAll) {
+  for (int where : {0, 1}) {
+    Running node_1(Node(1, 1, 1, kHang), directory_, home_);
+    Running node_0(Node(0, 0, 1, kHang), directory_, home_);
+    ASSERT_TRUE(node_0.SaysOnOut("here 0") && node_0.SaysOnOut("[1] here 1")) << node_0.err();
+    (where == 0 ? node_0 : node_1).Send(SIGINT);
+    const Finished first = node_0.Wait();
+    EXPECT_EQ(first.exit_code, 130);
+    EXPECT_EQ(node_1.Wait().exit_code, 130);
+    EXPECT_THAT(first.out, AllOf(HasSubstr("stopped 0"), HasSubstr("[1] stopped 1")));
+  }
+}
+
+TEST_F(TwoNodesTest, NothingSurvivesALauncherThatIsKilledOnEither) {
+  for (int where : {0, 1}) {
+    Running node_1(Node(1, 1, 1, kHang), directory_, home_);
+    Running node_0(Node(0, 0, 1, kHang), directory_, home_);
+    ASSERT_TRUE(node_0.SaysOnOut("here 0") && node_0.SaysOnOut("[1] here 1")) << node_0.err();
+    (where == 0 ? node_0 : node_1).Send(SIGKILL);
+    const Finished other = (where == 0 ? node_1 : node_0).Wait();
+    EXPECT_NE(other.exit_code, 0);
+    EXPECT_THAT(other.err, AllOf(HasSubstr("error: "), HasSubstr("lost")));
+    (where == 0 ? node_0 : node_1).Wait();
+    EXPECT_THAT(LeftOver(), IsEmpty());
+  }
+}
+
+TEST_F(TwoNodesTest, TwoNodesWithOneRankAreAnErrorThatNamesBoth) {
+  const std::vector<std::string> command = {"/bin/sh", "-c", "echo ran"};
+  Running node_0(Node(0, 0, 1, command, "3"), directory_, home_);
+  ASSERT_TRUE(node_0.SaysOnErr("waiting for"));
+  Running node_1(Node(1, 1, 1, command, "3"), directory_, home_);
+  ASSERT_TRUE(node_1.SaysOnErr("registered with"));
+  const Finished twin = RunProgram(Node(0, 1, 1, command, "3"), directory_, home_);
+  EXPECT_EQ(twin.exit_code, 1);
+  for (const std::string& err : {twin.err, node_0.Wait().err, node_1.Wait().err}) {
+    EXPECT_THAT(err, AllOf(HasSubstr("two nodes have --node-rank 1"), HasSubstr("node-1-of-1"),
+                           HasSubstr("node-1-of-0")));
+  }
+}
+
+}  // namespace
+}  // namespace strata::launch
