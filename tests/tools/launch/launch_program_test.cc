@@ -243,6 +243,28 @@ TEST_F(LaunchTest, AnAgentThatFailsToStartEndsTheJobAndSaysWhy) {
   EXPECT_THAT(last, HasSubstr("ranks are not where they were asked for"));
 }
 
+// A stand-in for srun starts the tasks here and says to them what Slurm says.
+TEST_F(LaunchTest, AnAllocationIsUsedThroughSrun) {
+  std::ofstream(directory_ + "/srun")
+      << "#!/bin/sh\nwhile [ \"${1#--}\" != \"$1\" ]; do shift; done\n"
+         "for task in 0 1; do SLURM_PROCID=$task SLURM_LOCALID=0 \"$@\" & done; wait\n";
+  fs::permissions(directory_ + "/srun", fs::perms::owner_all);
+  const std::vector<std::pair<std::string, std::string>> environment = {
+      {"PATH", directory_ + ":" + std::getenv("PATH")},
+      {"SLURM_JOB_ID", "1"},
+      {"SLURM_NNODES", "2"}};
+  const std::vector<std::string> options = {"--control-address", "127.0.0.1", "--master-port",
+                                            "29731"};
+  const Finished finished = RunProgram(Shell(options, "echo $RANK of $WORLD_SIZE on $NODE_RANK"),
+                                       directory_, environment);
+  EXPECT_EQ(finished.exit_code, 0) << finished.err;
+  EXPECT_THAT(LinesOf(finished.out), UnorderedElementsAre("0 of 2 on 0", "[1] 1 of 2 on 1"));
+  const Finished failed = RunProgram(
+      Shell(options, "if [ $RANK = 1 ]; then exit 5; fi; sleep 1000"), directory_, environment);
+  EXPECT_EQ(failed.exit_code, 5);
+  EXPECT_THAT(LeftOver(), IsEmpty());
+}
+
 TEST_F(LaunchTest, AProgramThatIsNotThereIsNamed) {
   const Finished finished =
       RunProgram({STRATA_PROGRAM, "launch", "--program", "/no/such/program", "--"}, directory_);

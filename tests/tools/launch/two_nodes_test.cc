@@ -3,8 +3,12 @@
 #include <signal.h>
 #include <unistd.h>
 
+#include <algorithm>
 #include <cstdlib>
+#include <filesystem>
+#include <fstream>
 #include <string>
+#include <vector>
 
 #include "tests/tools/launch/launch_fixture.h"
 
@@ -14,6 +18,7 @@ namespace {
 using testing::AllOf;
 using testing::HasSubstr;
 using testing::IsEmpty;
+using testing::Not;
 using testing::UnorderedElementsAre;
 
 bool Succeeds(const std::string& command) {
@@ -144,6 +149,56 @@ TEST_F(TwoNodesTest, RanksRunWhereTheLauncherOfTheirNodeWasStarted) {
   EXPECT_EQ(node_1.Wait().exit_code, 0);
   EXPECT_THAT(node_0.out, HasSubstr("[1] 1 in there\n"));
   EXPECT_THAT(ReadText(directory_ + "/there/logs-1/rank-1.log"), HasSubstr("1 in there"));
+}
+
+// mpirun starts its daemons through ssh; a stand-in for it needs no keys and no server.
+TEST_F(TwoNodesTest, AHostfileStartsRanksOfBothThroughSsh) {
+  std::ofstream(directory_ + "/hosts") << "node-0-of-0 slots=1\nfar-away slots=2\n";
+  std::ofstream(directory_ + "/ssh")
+      << "#!/bin/sh\necho \"$@\" >> asked\nwhile [ \"$1\" = -o -o \"$1\" = -x ]; do [ \"$1\" = -o "
+         "] && "
+         "shift; shift; done\ntest \"$1\" = far-away || exit 255\nshift\nexec ip netns exec "
+      << Namespace(1)
+      << " unshare --uts --mount --ipc sh -c 'hostname far-away; mount -t tmpfs none /dev/shm; "
+         "exec sh "
+         "-c \"$*\"' sh \"$@\"\n";
+  std::filesystem::permissions(directory_ + "/ssh", std::filesystem::perms::owner_all);
+  auto environment = home_;
+  environment.emplace_back("PATH", directory_ + ":" + std::getenv("PATH"));
+  environment.emplace_back("STRATA_TEST_EXPORTED", "it came along");
+  std::vector<std::string> words = Node(0, 0, 1, {"/bin/sh"});
+  words.erase(std::find(words.begin(), words.end(), "--nnodes"), words.end());
+  for (const char* word :
+       {"--hostfile", "hosts", "--control-address", "10.99.0.1", "-x", "STRATA_TEST_EXPORTED",
+        "--program", "/bin/sh", "--", "-c",
+        "echo $RANK $NODE_RANK.$LOCAL_RANK on $(hostname): $STRATA_TEST_EXPORTED"})
+    words.emplace_back(word);
+  const Finished finished = RunProgram(words, directory_, environment);
+  EXPECT_EQ(finished.exit_code, 0) << finished.err;
+  EXPECT_THAT(LinesOf(finished.out), UnorderedElementsAre("0 0.0 on node-0-of-0: it came along",
+                                                          "[1] 1 1.0 on far-away: it came along",
+                                                          "[2] 2 1.1 on far-away: it came along"));
+  EXPECT_THAT(ReadText(directory_ + "/asked"),
+              AllOf(HasSubstr("BatchMode=yes"), Not(HasSubstr("LAUNCH_TOKEN"))));
+}
+
+TEST_F(TwoNodesTest, AHostThatSshDoesNotReachEndsTheJobAndIsSaid) {
+  std::ofstream(directory_ + "/hosts") << "node-0-of-0 slots=1\nnowhere slots=1\n";
+  std::ofstream(directory_ + "/ssh")
+      << "#!/bin/sh\necho 'ssh: Could not resolve hostname nowhere' >&2\n"
+         "exit 255\n";
+  std::filesystem::permissions(directory_ + "/ssh", std::filesystem::perms::owner_all);
+  auto environment = home_;
+  environment.emplace_back("PATH", directory_ + ":" + std::getenv("PATH"));
+  std::vector<std::string> words = Node(0, 0, 1, {"/bin/sh"});
+  words.erase(std::find(words.begin(), words.end(), "--nnodes"), words.end());
+  for (const char* word : {"--hostfile", "hosts", "--control-address", "10.99.0.1", "--program",
+                           "/bin/sh", "--", "-c", "true"})
+    words.emplace_back(word);
+  const Finished finished = RunProgram(words, directory_, environment);
+  EXPECT_NE(finished.exit_code, 0);
+  EXPECT_THAT(finished.err, AllOf(HasSubstr("error: 2 of 2 ranks did not start"),
+                                  HasSubstr("ssh: Could not resolve hostname nowhere")));
 }
 
 TEST_F(TwoNodesTest, CtrlCOnAnyOfThemStopsAll) {
