@@ -57,9 +57,8 @@ class Filler {
  private:
   void FillPiece(const StateBlock& block, Bytes content, uint64_t first) {
     std::vector<float> values(std::min(kPieceElements, block.num_elements - first));
-    uint64_t shard_start = rank_ * layout_.units[block.unit].shard_elements;
     Status status = ReadUnit(layout_.unit_specs[block.unit], source_,
-                             shard_start + block.first_element + first, values);
+                             FirstElementOf(layout_, block, rank_) + first, values);
     if (status.ok()) {
       Store(block.kind, values, content.data(), first);
       return;

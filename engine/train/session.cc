@@ -24,6 +24,7 @@
 #include "engine/train/run_record.h"
 #include "engine/train/run_state.h"
 #include "engine/train/state_access.h"
+#include "engine/train/state_hash.h"
 #include "engine/train/step_driver.h"
 #include "engine/train/step_runner.h"
 #include "tiering/topology.h"
@@ -388,11 +389,11 @@ Result<SessionSummary> Session::Summarise(bool stopped) {
   driver_->ReleaseMemory();     // its cached copies make room for the hash's staging
   if (stopped) return summary;  // who stops a run does not want to wait for its hash
   state_.access->SetStaging(state_.access->FreeHostMemory());
-  STRATA_ASSIGN_OR_RETURN(
-      StateHashes hashes,
-      HashState(run_.layout, *state_.access, [this](uint64_t done, uint64_t total) {
-        observer_.OnProgress("hashing the final state", done, total);
-      }));
+  STRATA_ASSIGN_OR_RETURN(StateHashes hashes,
+                          HashState(run_.layout, communicator_->rank(), *state_.access,
+                                    [this](uint64_t done, uint64_t total) {
+                                      observer_.OnProgress("hashing the final state", done, total);
+                                    }));
   summary.weights_hash = hashes.weights;
   summary.state_hash = hashes.all;
   return summary;

@@ -1,7 +1,6 @@
 #include "engine/train/state_access.h"
 
 #include <fmt/format.h>
-#include <xxhash.h>
 
 #include <algorithm>
 #include <string>
@@ -9,7 +8,6 @@
 #include <vector>
 
 #include "aio/base/units.h"
-#include "engine/optimizer/split_master.h"
 
 namespace strata::engine {
 namespace {
@@ -123,107 +121,6 @@ Status StateAccess::LoadMemoryHomes() {
     }
   }
   return OkStatus();
-}
-
-namespace {
-
-uint64_t HashOf(StateAccess::Bytes content, uint64_t seed) {
-  return XXH3_64bits_withSeed(content.data(), content.size(), seed);
-}
-
-uint64_t NameSeed(const std::string& name) { return XXH3_64bits(name.data(), name.size()); }
-
-// Of the fp32 numbers whose halves these are, as HashOf() of them: in pieces.
-uint64_t HashOfJoined(StateAccess::Bytes weights, StateAccess::Bytes remainders, uint64_t seed) {
-  constexpr uint64_t kPieceElements = 4096;
-  std::unique_ptr<XXH3_state_t, decltype(&XXH3_freeState)> state(XXH3_createState(),
-                                                                 &XXH3_freeState);
-  XXH3_64bits_reset_withSeed(state.get(), seed);
-  const auto* high = reinterpret_cast<const Bf16*>(weights.data());
-  const auto* low = reinterpret_cast<const int16_t*>(remainders.data());
-  uint64_t num_elements = remainders.size() / sizeof(int16_t);
-  std::vector<float> piece(kPieceElements);
-  for (uint64_t first = 0; first < num_elements; first += kPieceElements) {
-    uint64_t count = std::min(kPieceElements, num_elements - first);
-    for (uint64_t i = 0; i < count; ++i) piece[i] = JoinMaster(high[first + i], low[first + i]);
-    XXH3_64bits_update(state.get(), piece.data(), count * sizeof(float));
-  }
-  return XXH3_64bits_digest(state.get());
-}
-
-// Block by block, so that the padding and the order of tiers do not show.
-class StateHasher {
- public:
-  StateHasher(const StateLayout& layout, StateAccess& state,
-              const std::function<void(uint64_t, uint64_t)>& on_progress)
-      : layout_(layout), state_(state), on_progress_(on_progress), total_(layout.size_bytes()) {}
-
-  Result<StateHashes> Run() && {
-    for (const UnitState& unit : layout_.units) {
-      STRATA_RETURN_IF_ERROR(state_.Read(unit.weights, [&](Bytes weights) {
-        Add(unit.weights, HashOf(weights, NameSeed(layout_.blocks[unit.weights].name)));
-        return AddChunks(unit, weights);
-      }));
-    }
-    return hashes_;
-  }
-
- private:
-  using Bytes = StateAccess::Bytes;
-
-  Status AddChunks(const UnitState& unit, Bytes weights) {
-    for (size_t number = 0; number < unit.chunks.size(); ++number) {
-      const UnitState::Chunk& chunk = unit.chunks[number];
-      if (chunk.master != unit.weights) {
-        STRATA_RETURN_IF_ERROR(AddMaster(chunk, number, weights));
-      }
-      STRATA_RETURN_IF_ERROR(AddPlain(chunk.m));
-      STRATA_RETURN_IF_ERROR(AddPlain(chunk.v));
-    }
-    return OkStatus();
-  }
-
-  Status AddMaster(const UnitState::Chunk& chunk, size_t number, Bytes weights) {
-    const StateBlock& block = layout_.blocks[chunk.master];
-    if (block.kind != StateKind::kRemainder) return AddPlain(chunk.master);
-    // Under the name that the block has in format fp32.
-    uint64_t seed =
-        NameSeed(fmt::format("{}/master.{}", layout_.unit_specs[block.unit].name, number));
-    Bytes high = weights.subspan(chunk.first_element * sizeof(Bf16));
-    return state_.Read(chunk.master, [&](Bytes low) {
-      Add(chunk.master, HashOfJoined(high, low, seed));
-      return OkStatus();
-    });
-  }
-
-  Status AddPlain(uint32_t block) {
-    return state_.Read(block, [&](Bytes content) {
-      Add(block, HashOf(content, NameSeed(layout_.blocks[block].name)));
-      return OkStatus();
-    });
-  }
-
-  void Add(uint32_t number, uint64_t hash) {
-    const StateBlock& block = layout_.blocks[number];
-    bool is_moment = block.kind == StateKind::kM || block.kind == StateKind::kV;
-    hashes_.all = XXH3_64bits_withSeed(&hash, sizeof(hash), hashes_.all);
-    if (!is_moment) hashes_.weights = XXH3_64bits_withSeed(&hash, sizeof(hash), hashes_.weights);
-    on_progress_(done_ += block.size_bytes(), total_);
-  }
-
-  const StateLayout& layout_;
-  StateAccess& state_;
-  const std::function<void(uint64_t, uint64_t)>& on_progress_;
-  const uint64_t total_;
-  uint64_t done_ = 0;
-  StateHashes hashes_;
-};
-
-}  // namespace
-
-Result<StateHashes> HashState(const StateLayout& layout, StateAccess& state,
-                              const std::function<void(uint64_t, uint64_t)>& on_progress) {
-  return StateHasher(layout, state, on_progress).Run();
 }
 
 }  // namespace strata::engine

@@ -65,15 +65,4 @@ class StateAccess {
   Bytes staging_;
 };
 
-// XXH3 over blocks' names and contents: two runs with equal hashes have equal state, bit for bit.
-// Masters are hashed as fp32 whatever they are stored as, so that formats fp32 and split agree.
-struct StateHashes {
-  uint64_t weights = 0;  // weights and masters
-  uint64_t all = 0;      // and m and v; of int8 their codes
-};
-// Reads the whole state once.
-Result<StateHashes> HashState(
-    const StateLayout& layout, StateAccess& state,
-    const std::function<void(uint64_t done, uint64_t total)>& on_progress);
-
 }  // namespace strata::engine

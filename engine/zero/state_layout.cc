@@ -105,6 +105,19 @@ uint64_t ShardElements(uint64_t unit_elements, uint32_t world_size) {
   return RoundUp(CeilDiv(unit_elements, world_size), 64);
 }
 
+uint64_t FirstElementOf(const StateLayout& layout, const StateBlock& block, uint32_t rank) {
+  const bool is_sharded = block.kind == StateKind::kWeights ? layout.options.shards_weights()
+                                                            : layout.options.shards_optimizer();
+  const uint64_t start = is_sharded ? rank * layout.units[block.unit].shard_elements : 0;
+  return start + block.first_element;
+}
+
+ElementRange OwnElements(const StateLayout& layout, uint32_t unit, uint32_t rank) {
+  const uint64_t all = layout.unit_specs[unit].num_elements;
+  const uint64_t shard = ShardElements(all, layout.options.world_size);
+  return {std::min(all, rank * shard), std::min(all, (rank + 1) * shard)};
+}
+
 StateLayout MakeStateLayout(std::vector<UnitSpec> units, const LayoutOptions& options) {
   LayoutBuilder builder(options, SublayersOf(units));
   for (UnitSpec& unit : units) builder.AddUnit(std::move(unit));

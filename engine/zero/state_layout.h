@@ -84,6 +84,17 @@ struct StateLayout {
 // Elements of one rank's shard: padded so that all ranks have the same number, a multiple of 64.
 uint64_t ShardElements(uint64_t unit_elements, uint32_t world_size);
 
+// Where in its unit a block of this rank begins. What is not sharded begins with the unit.
+uint64_t FirstElementOf(const StateLayout& layout, const StateBlock& block, uint32_t rank);
+
+// The rank's own part of a unit, whether or not it has the rest, too: [begin, end), without
+// padding.
+struct ElementRange {
+  uint64_t begin = 0;
+  uint64_t end = 0;
+};
+ElementRange OwnElements(const StateLayout& layout, uint32_t unit, uint32_t rank);
+
 StateLayout MakeStateLayout(std::vector<UnitSpec> units, const LayoutOptions& options);
 
 }  // namespace strata::engine
