@@ -6,9 +6,11 @@
 #include <cstdio>
 #include <nlohmann/json.hpp>
 #include <string>
+#include <vector>
 
 #include "aio/base/log.h"
 #include "aio/base/units.h"
+#include "engine/comm/rank_environment.h"
 #include "engine/config/run_config.h"
 #include "engine/train/session.h"
 #include "tools/commands.h"
@@ -70,6 +72,15 @@ class Console final : public engine::SessionObserver {
   double first_loss_ = 0;
   double last_loss_ = 0;
   engine::StepReport last_;
+};
+
+// Of all ranks but the first, who speaks for all.
+class Quiet final : public engine::SessionObserver {
+ public:
+  void OnProgress(const std::string&, uint64_t, uint64_t) override {}
+  void OnPlanned(const engine::PlannedRun&) override {}
+  void OnStarted(uint64_t, const std::string&) override {}
+  void OnStep(const engine::StepReport&) override {}
 };
 
 // One JSON object per step, for scripts.
@@ -187,13 +198,32 @@ Result<engine::SessionSummary> RunSession(const engine::RunConfig& config,
   return session->Run(StopRequested());
 }
 
+// With as many ranks as the launcher started; an override on the command line comes after that.
+Result<engine::RunConfig> LoadConfig(const TrainArguments& arguments, uint32_t world_size) {
+  std::vector<std::string> sets;
+  if (world_size > 1) sets.push_back(fmt::format("train.world_size={}", world_size));
+  sets.insert(sets.end(), arguments.sets.begin(), arguments.sets.end());
+  return engine::LoadRunConfig(arguments.config, sets);
+}
+
+int TrainQuietly(const engine::RunConfig& config, const TrainArguments& arguments) {
+  Quiet quiet;
+  std::unique_ptr<engine::TrainingSession> session;
+  Result<engine::SessionSummary> summary = RunSession(config, arguments, quiet, session);
+  if (!summary.ok()) return Fail(summary.status());
+  return summary->stopped ? kExitInterrupted : kExitOk;
+}
+
 }  // namespace
 
 int Train(const TrainArguments& arguments) {
-  Result<engine::RunConfig> config = engine::LoadRunConfig(arguments.config, arguments.sets);
+  Result<engine::RankEnvironment> ranks = engine::ReadRankEnvironment();
+  if (!ranks.ok()) return Fail(ranks.status());
+  Result<engine::RunConfig> config = LoadConfig(arguments, ranks->world_size);
   if (!config.ok()) return Fail(config.status());
   // The first ends after the step under way, a second one loses only that step.
   CatchStopSignals();
+  if (ranks->rank > 0) return TrainQuietly(*config, arguments);
   auto console = std::make_unique<Console>(config->train.log_every_steps);
   JsonLines json;
   engine::SessionObserver& observer =

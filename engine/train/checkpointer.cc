@@ -9,6 +9,7 @@
 #include <vector>
 
 #include "aio/base/log.h"
+#include "engine/train/ranks.h"
 
 namespace strata::engine {
 namespace {
@@ -55,7 +56,8 @@ Status Checkpointer::FinishTheOneBefore() {
 
 Status Checkpointer::AfterFailure(Status failure) {
   // Something may never end then; what is pending is waited for when all is taken down.
-  if (!pending_ || failure.code() == Code::kDeadlineExceeded) return failure;
+  // With several ranks it takes all of them to finish one, and they have failed, too.
+  if (!pending_ || failure.code() == Code::kDeadlineExceeded || has_ranks()) return failure;
   uint64_t step = pending_record_.step;
   Status finished = Finish();
   if (finished.ok()) return failure;
@@ -64,8 +66,12 @@ Status Checkpointer::AfterFailure(Status failure) {
 }
 
 Status Checkpointer::Begin(const RunRecord& record, bool pin) {
-  STRATA_ASSIGN_OR_RETURN(pending_, store_.BeginCommit(ToJson(record), pin));
   pending_record_ = record;
+  pending_record_.is_checkpoint = pin;
+  Result<std::unique_ptr<tiering::PendingCommit>> pending =
+      store_.BeginCommit(ToJson(pending_record_), pin || has_ranks());
+  STRATA_RETURN_IF_ERROR(AgreeOn(communicator_, pending.status()));
+  pending_ = std::move(pending).value();
   pins_pending_ = pin;
   behind_.Start(pending_.get());
   return OkStatus();
@@ -78,13 +84,14 @@ Status Checkpointer::Finish() {
 }
 
 Status Checkpointer::FinishCommit(const RunRecord& record) {
-  Status written = behind_.Finish();
+  Status written = AgreeOn(communicator_, behind_.Finish());
   std::unique_ptr<tiering::PendingCommit> pending = std::move(pending_);
   STRATA_RETURN_IF_ERROR(written);
-  STRATA_ASSIGN_OR_RETURN(uint64_t generation, pending->Finish());
+  Result<uint64_t> generation = pending->Finish();
+  STRATA_RETURN_IF_ERROR(AgreeOn(communicator_, generation.status()));
   committed_step_ = record.step;
-  if (!pins_pending_) return OkStatus();
-  STRATA_RETURN_IF_ERROR(ShowCheckpoint(record, generation));
+  if (!pins_pending_) return has_ranks() ? ReleaseOld().status() : OkStatus();
+  if (is_first()) STRATA_RETURN_IF_ERROR(ShowCheckpoint(record, *generation));
   return Reconcile();
 }
 
@@ -94,27 +101,36 @@ Status Checkpointer::ShowCheckpoint(const RunRecord& record, uint64_t generation
                                generation, ToJson(record)));
 }
 
-// Returns the pinned generations that stay.
-Result<std::vector<tiering::Generation>> Checkpointer::ReleaseOld() {
-  std::vector<tiering::Generation> pinned;
+// Returns the checkpoints that stay.
+Result<std::vector<Checkpointer::Kept>> Checkpointer::ReleaseOld() {
+  std::vector<Kept> checkpoints;
+  std::vector<uint64_t> others;
   for (const tiering::Generation& generation : store_.generations()) {
-    if (generation.pinned) pinned.push_back(generation);
+    if (!generation.pinned) continue;
+    STRATA_ASSIGN_OR_RETURN(RunRecord record, ParseRunRecord(generation.metadata));
+    if (record.is_checkpoint)
+      checkpoints.push_back({generation.number, std::move(record)});
+    else
+      others.push_back(generation.number);
   }
-  size_t num_old = pinned.size() - std::min<size_t>(pinned.size(), config_.keep_last);
-  for (size_t i = 0; i < num_old; ++i) {
-    STRATA_RETURN_IF_ERROR(store_.Release(pinned[i].number));
-  }
-  pinned.erase(pinned.begin(), pinned.begin() + static_cast<ptrdiff_t>(num_old));
-  return pinned;
+  const size_t num_old =
+      checkpoints.size() - std::min<size_t>(checkpoints.size(), config_.keep_last);
+  for (size_t i = 0; i < num_old; ++i) others.push_back(checkpoints[i].generation);
+  // With several ranks the newest state is pinned until there is a newer one.
+  const uint64_t newest = store_.generations().empty() ? 0 : store_.generations().back().number;
+  for (uint64_t number : others)
+    if (!has_ranks() || number != newest) STRATA_RETURN_IF_ERROR(store_.Release(number));
+  checkpoints.erase(checkpoints.begin(), checkpoints.begin() + static_cast<ptrdiff_t>(num_old));
+  return checkpoints;
 }
 
 Status Checkpointer::Reconcile() {
-  STRATA_ASSIGN_OR_RETURN(std::vector<tiering::Generation> kept, ReleaseOld());
+  STRATA_ASSIGN_OR_RETURN(std::vector<Kept> kept, ReleaseOld());
+  if (!is_first()) return OkStatus();
   STRATA_ASSIGN_OR_RETURN(std::set<uint64_t> shown, directory_.CheckpointSteps());
-  for (const tiering::Generation& generation : kept) {
-    STRATA_ASSIGN_OR_RETURN(RunRecord record, ParseRunRecord(generation.metadata));
-    if (shown.erase(record.step) > 0) continue;
-    STRATA_RETURN_IF_ERROR(ShowCheckpoint(record, generation.number));
+  for (const Kept& one : kept) {
+    if (shown.erase(one.record.step) > 0) continue;
+    STRATA_RETURN_IF_ERROR(ShowCheckpoint(one.record, one.generation));
   }
   for (uint64_t stale : shown) STRATA_RETURN_IF_ERROR(directory_.RemoveCheckpoint(stale));
   return OkStatus();

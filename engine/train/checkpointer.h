@@ -8,6 +8,7 @@
 #include <vector>
 
 #include "aio/base/status.h"
+#include "engine/comm/communicator.h"
 #include "engine/config/run_config.h"
 #include "engine/train/run_directory.h"
 #include "engine/train/run_record.h"
@@ -20,6 +21,9 @@ namespace strata::engine {
 // next one; it is valid once that has ended. Until then a crash goes back to the one before. With
 // all state at home on nvme there is nothing to write: it is valid at once.
 //
+// With several ranks a commit is valid once every rank has it, and a crash may come when some have
+// it and some do not: so each rank keeps the one before, pinned, until all have the next.
+//
 // Thread-compatible; between steps only. The parts outlive it. Destroyed with a checkpoint begun,
 // it waits for its writes and forgets it.
 class Checkpointer {
@@ -27,14 +31,15 @@ class Checkpointer {
   // `committed_step`: the step whose state the store's newest generation holds, if any.
   Checkpointer(const RunConfig& config, bool commits_every_step,
                std::optional<uint64_t> committed_step, const RunDirectory& directory,
-               tiering::BlockStore& store, WriteBehind& behind)
+               tiering::BlockStore& store, WriteBehind& behind, Communicator& communicator)
       : config_(config.checkpoint),
         total_steps_(config.train.steps),
         commits_every_step_(commits_every_step),
         committed_step_(committed_step),
         directory_(directory),
         store_(store),
-        behind_(behind) {}
+        behind_(behind),
+        communicator_(communicator) {}
   ~Checkpointer();
 
   // After `record.step` steps: finishes the checkpoint before, then begins one if this step is a
@@ -53,11 +58,17 @@ class Checkpointer {
 
  private:
   bool IsCheckpoint(uint64_t step) const;
+  bool has_ranks() const { return communicator_.world_size() > 1; }
+  bool is_first() const { return communicator_.rank() == 0; }
   Status Begin(const RunRecord& record, bool pin);
   Status Finish();
   Status FinishTheOneBefore();
   Status FinishCommit(const RunRecord& record);
-  Result<std::vector<tiering::Generation>> ReleaseOld();
+  struct Kept {
+    uint64_t generation = 0;
+    RunRecord record;
+  };
+  Result<std::vector<Kept>> ReleaseOld();
   Status ShowCheckpoint(const RunRecord& record, uint64_t generation);
 
   CheckpointConfig config_;
@@ -67,6 +78,7 @@ class Checkpointer {
   const RunDirectory& directory_;
   tiering::BlockStore& store_;
   WriteBehind& behind_;
+  Communicator& communicator_;
   std::unique_ptr<tiering::PendingCommit> pending_;
   RunRecord pending_record_;
   bool pins_pending_ = false;

@@ -102,6 +102,19 @@ bool RunDirectory::HasConfig() const {
   return fs::exists(ConfigPath(), ignored);
 }
 
+Result<RunDirectory> RunDirectory::OpenOrAdopt(const std::string& path, const std::string& run_id) {
+  if (!HoldsRun(path)) {
+    STRATA_RETURN_IF_ERROR(MakeDirectory(path));
+    STRATA_RETURN_IF_ERROR(aio::WriteFileAtomically(IdPath(path), run_id));
+  }
+  STRATA_ASSIGN_OR_RETURN(RunDirectory directory, Open(path));
+  if (directory.run_id() == run_id) return directory;
+  return FailedPrecondition(
+      fmt::format("{} holds run {} here and run {} on rank 0: remove it here, or choose another "
+                  "[train] run_dir",
+                  path, directory.run_id(), run_id));
+}
+
 Status RunDirectory::WriteConfig(std::string_view toml) const {
   return aio::WriteFileAtomically(ConfigPath(), toml);
 }

@@ -17,6 +17,9 @@ class RunDirectory {
   static Result<RunDirectory> Create(const std::string& path);
   // kNotFound when there is no run in it.
   static Result<RunDirectory> Open(const std::string& path);
+  // For the other ranks of a run that rank 0 has opened: that directory, or on a machine that does
+  // not see it one of its own. kFailedPrecondition when another run is there.
+  static Result<RunDirectory> OpenOrAdopt(const std::string& path, const std::string& run_id);
   static bool HoldsRun(const std::string& path);
   // kAlreadyExists, with what to do, when the directory holds a run.
   static Status CheckFree(const std::string& path);

@@ -78,6 +78,7 @@ RunRecord MakeRunRecord(const RunConfig& config, uint64_t data_fingerprint,
 std::string ToJson(const RunRecord& record) {
   nlohmann::ordered_json json;
   json["step"] = record.step;
+  json["checkpoint"] = record.is_checkpoint;
   json["updates"] = record.progress.updates;
   if (record.precision == "fp16") json["loss_scale"] = ToJson(record.progress.loss_scale);
   json["precision"] = record.precision;
@@ -97,6 +98,7 @@ Result<RunRecord> ParseRunRecord(const std::string& text) {
   if (json.is_discarded()) return DataLoss("the checkpoint's record is not JSON");
   try {
     return RunRecord{.step = json.at("step").get<uint64_t>(),
+                     .is_checkpoint = json.value("checkpoint", true),  // older: whatever is pinned
                      .progress = ProgressOf(json),
                      .model_config = json.at("model_config").get<std::string>(),
                      .precision = json.at("precision").get<std::string>(),

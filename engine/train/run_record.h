@@ -18,13 +18,14 @@ struct RunProgress {
 };
 
 struct RunRecord {
-  uint64_t step = 0;  // progress.steps
+  uint64_t step = 0;           // progress.steps
+  bool is_checkpoint = false;  // kept for checkpoint.keep_last, not only until the next commit
   RunProgress progress = {};
   // What a resumed run must have equal, or its result would not be this run's.
   std::string model_config;  // config.json
   std::string precision;
   std::string state_format = "fp32";  // of the optimizer; that of records that do not say
-  std::string parts = "1 1 1";  // of embedding, mlp and head; before there were any
+  std::string parts = "1 1 1";        // of embedding, mlp and head; before there were any
   uint64_t world_size = 1;
   uint64_t data_fingerprint = 0;
   uint64_t data_seed = 0;

@@ -8,6 +8,7 @@
 #include "aio/base/status.h"
 #include "aio/io_engine.h"
 #include "engine/checkpoint/weight_source.h"
+#include "engine/comm/communicator.h"
 #include "engine/train/planning.h"
 #include "engine/train/run_directory.h"
 #include "engine/train/run_record.h"
@@ -34,13 +35,15 @@ struct RunStateParts {
   const tiering::Arena* host = nullptr;
   aio::IoEngine* engine = nullptr;
   SessionObserver* observer = nullptr;
-  uint32_t rank = 0;
+  Communicator* communicator = nullptr;
   uint64_t data_fingerprint = 0;
 };
 
-// The newest committed state, with what is at home in memory loaded; none when the run never had
-// one. kFailedPrecondition when the run had one that is not to be found (a drive that is not
-// mounted, another nvme_path), or has one that this configuration cannot go on from.
+// Both are called by all ranks, and succeed or fail on all of them.
+
+// The newest state that every rank has committed, with what is at home in memory loaded; none when
+// the run never had one. kFailedPrecondition when the run had one that is not to be found (a drive
+// that is not mounted, another nvme_path), or has one that this configuration cannot go on from.
 Result<std::optional<RunState>> OpenRunState(const RunStateParts& parts);
 
 // Makes the store and writes the first state, from `weights`; commits it.

@@ -2,10 +2,12 @@
 
 #include <fmt/format.h>
 #include <sys/resource.h>
+#include <unistd.h>
 
 #include <algorithm>
 #include <chrono>
 #include <optional>
+#include <thread>
 #include <utility>
 #include <vector>
 
@@ -20,6 +22,7 @@
 #include "engine/train/checkpointer.h"
 #include "engine/train/measure.h"
 #include "engine/train/plan_json.h"
+#include "engine/train/ranks.h"
 #include "engine/train/run_directory.h"
 #include "engine/train/run_record.h"
 #include "engine/train/run_state.h"
@@ -45,6 +48,13 @@ double Median(std::vector<double> values) {
   return *middle;
 }
 
+// Of one that is not bound to cores of its own, its share of the machine's.
+uint64_t ThreadsPerRank(const Communicator& communicator) {
+  const uint64_t usable = std::max(1u, std::thread::hardware_concurrency());
+  const bool is_bound = usable < static_cast<uint64_t>(sysconf(_SC_NPROCESSORS_ONLN));
+  return is_bound ? usable : std::max<uint64_t>(1, usable / communicator.local_size());
+}
+
 StepRunnerOptions RunnerOptions(const PlannedRun& run) {
   const OptimizerConfig& optimizer = run.config.optimizer;
   return {
@@ -63,26 +73,44 @@ class Session final : public TrainingSession {
  public:
   Session(const RunConfig& config, SessionObserver& observer)
       : config_(config), observer_(observer) {}
+  ~Session() override {
+    if (!shares_memory_) return;
+    communicator_->UnshareMemory(device_->memory());
+    communicator_->UnshareMemory(host_->bytes());
+  }
 
   Status Prepare(const SessionOptions& options) {
-    STRATA_RETURN_IF_ERROR(CheckStart(options.start));
-    STRATA_RETURN_IF_ERROR(FindRank());
-    STRATA_RETURN_IF_ERROR(OpenDataset());
-    STRATA_RETURN_IF_ERROR(PlanAndAllocate(options));
-    STRATA_RETURN_IF_ERROR(OpenWeights());
+    STRATA_RETURN_IF_ERROR(FindRank(options));
+    STRATA_RETURN_IF_ERROR(Together(CheckStart(options.start)));
+    STRATA_RETURN_IF_ERROR(Together(OpenDatasets()));
+    STRATA_RETURN_IF_ERROR(Together(PlanAndAllocate(options)));
+    if (options.measure) STRATA_RETURN_IF_ERROR(MeasureAndPlanAgain());
+    STRATA_RETURN_IF_ERROR(CheckSame(*communicator_, "the step plan", PlanJson(run_.plan)));
+    observer_.OnPlanned(run_);
+    STRATA_RETURN_IF_ERROR(ShareMemory());
+    STRATA_RETURN_IF_ERROR(Together(OpenWeights()));
     STRATA_RETURN_IF_ERROR(OpenRun(options.start));
     STRATA_RETURN_IF_ERROR(OpenOrCreateState(options.start));
-    STRATA_RETURN_IF_ERROR(PlaceOptimizerThreads());
-    return MakeDriver();
+    STRATA_RETURN_IF_ERROR(Together(PlaceOptimizerThreads()));
+    return Together(MakeDriver());
   }
 
   Result<SessionSummary> Run(const std::atomic<bool>& stop) override;
   const PlannedRun& planned() const override { return run_; }
 
  private:
+  // Ok where it is on all ranks, so that none waits for one that has failed.
+  Status Together(const Status& mine) { return AgreeOn(*communicator_, mine); }
+  bool is_first() const { return communicator_->rank() == 0; }
   Status CheckStart(SessionOptions::Start start) const;
-  Status FindRank();
+  Status FindRank(const SessionOptions& options);
   Status OpenDataset();
+  Status OpenDatasets();
+  Status MeasureAndPlanAgain();
+  Status ShareMemory();
+  Status RemoveOld();
+  Status MakeDirectory();
+  Status WriteDirectory() const;
   Status PlanAndAllocate(const SessionOptions& options);
   Status OpenWeights();
   Status OpenRun(SessionOptions::Start start);
@@ -104,7 +132,9 @@ class Session final : public TrainingSession {
 
   RunConfig config_;
   SessionObserver& observer_;
-  std::unique_ptr<Communicator> communicator_;
+  std::unique_ptr<Communicator> owned_communicator_;
+  Communicator* communicator_ = nullptr;
+  bool shares_memory_ = false;
   std::unique_ptr<Tokenizer> tokenizer_;
   std::unique_ptr<Dataset> dataset_;
   PlannedRun run_;
@@ -137,21 +167,30 @@ Status Session::CheckStart(SessionOptions::Start start) const {
   return CheckCpuSupports(DTypeOf(config_.train.precision));
 }
 
-Status Session::FindRank() {
-  STRATA_ASSIGN_OR_RETURN(RankEnvironment environment, ReadRankEnvironment());
-  if (environment.world_size != 1) {
-    return Unimplemented(fmt::format(
-        "{}={} asks for {} ranks, but this version trains on one: unset it, or look at the job "
-        "with "
-        "'strata plan'",
-        environment.world_size_variable, environment.world_size, environment.world_size));
+Status Session::FindRank(const SessionOptions& options) {
+  communicator_ = options.communicator;
+  if (communicator_ == nullptr) {
+    STRATA_ASSIGN_OR_RETURN(RankEnvironment environment, ReadRankEnvironment());
+    STRATA_ASSIGN_OR_RETURN(owned_communicator_, MakeCommunicator(environment));
+    communicator_ = owned_communicator_.get();
   }
-  STRATA_ASSIGN_OR_RETURN(communicator_, MakeCommunicator(environment));
-  if (config_.train.world_size == communicator_->world_size()) return OkStatus();
-  return Unimplemented(
-      fmt::format("[train] world_size = {}, and this job has {} rank(s); this version trains on "
-                  "one: set world_size = 1, or look at the job with 'strata plan'",
-                  config_.train.world_size, communicator_->world_size()));
+  const uint32_t world = communicator_->world_size();
+  if (config_.train.world_size != world) {
+    return FailedPrecondition(fmt::format(
+        "[train] world_size = {}, and this job has {} rank(s): start as many with 'strata launch "
+        "--nproc-per-node N', or look at the job with 'strata plan'",
+        config_.train.world_size, world));
+  }
+  STRATA_RETURN_IF_ERROR(CheckSame(*communicator_, "the configuration", ToToml(config_)));
+  if (config_.train.threads == 0) config_.train.threads = ThreadsPerRank(*communicator_);
+  return OkStatus();
+}
+
+// One rank of each machine reads the text, the others what it made of it.
+Status Session::OpenDatasets() {
+  const bool is_reader = communicator_->local_rank() == 0;
+  STRATA_RETURN_IF_ERROR(Together(is_reader ? OpenDataset() : OkStatus()));
+  return Together(is_reader ? OkStatus() : OpenDataset());
 }
 
 Status Session::OpenDataset() {
@@ -175,20 +214,39 @@ Status Session::OpenDataset() {
 }
 
 Status Session::PlanAndAllocate(const SessionOptions& options) {
+  const auto sharing =
+      communicator_->local_size() > 1 ? aio::Sharing::kShared : aio::Sharing::kPrivate;
   STRATA_ASSIGN_OR_RETURN(run_, PlanRun(config_, HardwareOf(config_)));
-  STRATA_ASSIGN_OR_RETURN(device_, tiering::CreateCpuDevice(config_.memory.device_bytes));
+  STRATA_ASSIGN_OR_RETURN(device_, tiering::CreateCpuDevice(config_.memory.device_bytes, sharing));
   STRATA_ASSIGN_OR_RETURN(tiering::Arena host,
-                          tiering::Arena::Create("host", config_.memory.host_bytes));
+                          tiering::Arena::Create("host", config_.memory.host_bytes, sharing));
   host_.emplace(std::move(host));
   STRATA_ASSIGN_OR_RETURN(engine_,
                           options.create_engine(IoEngineOptionsOf(config_, host_->bytes())));
-  if (options.measure) {
-    STRATA_ASSIGN_OR_RETURN(prefetch::Hardware hardware,
-                            MeasureHardware(run_, *device_, *host_, *engine_));
-    STRATA_ASSIGN_OR_RETURN(run_, PlanRun(config_, hardware));
-    run_.rates_source = RatesSource::kMeasured;
-  }
-  observer_.OnPlanned(run_);
+  return OkStatus();
+}
+
+// All ranks follow one plan, so they go by one rank's rates.
+Status Session::MeasureAndPlanAgain() {
+  Result<prefetch::Hardware> measured = MeasureHardware(run_, *device_, *host_, *engine_);
+  STRATA_RETURN_IF_ERROR(Together(measured.status()));
+  RunConfig rates = config_;
+  rates.hardware = *measured;
+  STRATA_ASSIGN_OR_RETURN(std::string toml, FromRankZero(*communicator_, ToToml(rates)));
+  STRATA_ASSIGN_OR_RETURN(rates, ParseRunConfig(toml, "the rates of rank 0"));
+  const prefetch::Hardware& hardware =
+      communicator_->world_size() > 1 ? *rates.hardware : *measured;
+  STRATA_ASSIGN_OR_RETURN(run_, PlanRun(config_, hardware));
+  run_.rates_source = RatesSource::kMeasured;
+  return OkStatus();
+}
+
+// What ranks of this machine read of each other.
+Status Session::ShareMemory() {
+  if (communicator_->world_size() == 1) return OkStatus();
+  STRATA_RETURN_IF_ERROR(communicator_->ShareMemory(device_->memory(), device_->memory_fd()));
+  STRATA_RETURN_IF_ERROR(communicator_->ShareMemory(host_->bytes(), host_->fd()));
+  shares_memory_ = true;
   return OkStatus();
 }
 
@@ -203,20 +261,39 @@ Status Session::OpenWeights() {
   return OkStatus();
 }
 
-Status Session::OpenRun(SessionOptions::Start start) {
+// Each rank its own blocks, then the first one the rest.
+Status Session::RemoveOld() {
+  STRATA_RETURN_IF_ERROR(Together(RemoveBlocksOf(config_, communicator_->rank())));
+  return Together(is_first() ? RemoveRun(config_) : OkStatus());
+}
+
+Status Session::MakeDirectory() {
   const std::string& path = config_.train.run_dir;
-  if (start == SessionOptions::Start::kOverwrite) STRATA_RETURN_IF_ERROR(RemoveRun(config_));
-  is_new_directory_ = start != SessionOptions::Start::kResume || !RunDirectory::HoldsRun(path);
   Result<RunDirectory> directory =
       is_new_directory_ ? RunDirectory::Create(path) : RunDirectory::Open(path);
-  if (!directory.ok()) return directory.status();
-  directory_.emplace(std::move(directory).value());
-  return OkStatus();
+  if (directory.ok()) directory_.emplace(std::move(directory).value());
+  return directory.status();
+}
+
+// The first rank's directory is the run's. A rank that does not see it, on another machine, makes
+// one of the same name and run.
+Status Session::OpenRun(SessionOptions::Start start) {
+  const std::string& path = config_.train.run_dir;
+  if (start == SessionOptions::Start::kOverwrite) STRATA_RETURN_IF_ERROR(RemoveOld());
+  const bool is_new = start != SessionOptions::Start::kResume || !RunDirectory::HoldsRun(path);
+  STRATA_ASSIGN_OR_RETURN(is_new_directory_, OnAnyRank(*communicator_, is_first() && is_new));
+  STRATA_RETURN_IF_ERROR(Together(is_first() ? MakeDirectory() : OkStatus()));
+  STRATA_ASSIGN_OR_RETURN(std::string id,
+                          FromRankZero(*communicator_, is_first() ? directory_->run_id() : ""));
+  if (is_first()) return Together(OkStatus());
+  Result<RunDirectory> directory = RunDirectory::OpenOrAdopt(path, id);
+  if (directory.ok()) directory_.emplace(std::move(directory).value());
+  return Together(directory.status());
 }
 
 Status Session::OpenOrCreateState(SessionOptions::Start start) {
-  RunStateParts parts{&run_,         &*directory_, device_.get(),         &*host_,
-                      engine_.get(), &observer_,   communicator_->rank(), dataset_->fingerprint()};
+  RunStateParts parts{&run_,         &*directory_, device_.get(), &*host_,
+                      engine_.get(), &observer_,   communicator_, dataset_->fingerprint()};
   std::optional<RunState> opened;
   if (start == SessionOptions::Start::kResume && !is_new_directory_) {
     STRATA_ASSIGN_OR_RETURN(opened, OpenRunState(parts));
@@ -225,7 +302,7 @@ Status Session::OpenOrCreateState(SessionOptions::Start start) {
   if (!is_resumed) {
     Result<RunState> created = CreateRunState(parts, *weights_);
     // A run that never had a first state must not stand in the way of the next try.
-    if (!created.ok() && is_new_directory_) {
+    if (!created.ok() && is_new_directory_ && is_first()) {
       Status removed = directory_->RemoveFiles();
       if (!removed.ok()) Log(Severity::kWarning, "train", "cleaning up: {}", removed.message());
     }
@@ -234,14 +311,18 @@ Status Session::OpenOrCreateState(SessionOptions::Start start) {
   }
   weights_.reset();
   state_ = std::move(*opened);
-  STRATA_RETURN_IF_ERROR(directory_->WriteConfig(ToToml(config_)));
-  STRATA_RETURN_IF_ERROR(directory_->WritePlan(PlanJson(run_.plan)));
-  STRATA_RETURN_IF_ERROR(directory_->TruncateMetrics(state_.progress.steps));
+  STRATA_RETURN_IF_ERROR(Together(is_first() ? WriteDirectory() : OkStatus()));
   observer_.OnStarted(state_.progress.steps, is_resumed ? "committed state"
                                              : config_.model.weights.empty()
                                                  ? "random weights"
                                                  : config_.model.weights);
   return OkStatus();
+}
+
+Status Session::WriteDirectory() const {
+  STRATA_RETURN_IF_ERROR(directory_->WriteConfig(ToToml(config_)));
+  STRATA_RETURN_IF_ERROR(directory_->WritePlan(PlanJson(run_.plan)));
+  return directory_->TruncateMetrics(state_.progress.steps);
 }
 
 Status Session::PlaceOptimizerThreads() {
@@ -258,15 +339,14 @@ Status Session::PlaceOptimizerThreads() {
 Status Session::MakeDriver() {
   checkpointer_ =
       std::make_unique<Checkpointer>(config_, run_.commits_every_step, state_.progress.steps,
-                                     *directory_, *state_.store, *state_.behind);
+                                     *directory_, *state_.store, *state_.behind, *communicator_);
   STRATA_RETURN_IF_ERROR(checkpointer_->Reconcile());
   // From here on the plan's cached copies own the arena; checkpoints use the reserve above it.
   state_.access->SetStaging(host_->bytes().last(run_.staging_bytes));
   STRATA_ASSIGN_OR_RETURN(
-      runner_,
-      StepRunner::Create({&run_.layout, run_.model.get(), run_.kernels.get(), dataset_.get(),
-                          communicator_.get(), state_.behind.get(), &numa_},
-                         RunnerOptions(run_)));
+      runner_, StepRunner::Create({&run_.layout, run_.model.get(), run_.kernels.get(),
+                                   dataset_.get(), communicator_, state_.behind.get(), &numa_},
+                                  RunnerOptions(run_)));
   driver_.emplace(StepDriverParts{&run_, &*runner_, device_.get(), &*host_, state_.store.get()},
                   state_.progress);
   STRATA_RETURN_IF_ERROR(driver_->Prepare());
@@ -335,16 +415,20 @@ Status Session::CommitStep(Checkpointer::Force force) {
 }
 
 Result<SessionSummary> Session::Run(const std::atomic<bool>& stop) {
-  while (driver_->steps_done() < config_.train.steps && !stop.load()) {
+  while (driver_->steps_done() < config_.train.steps) {
+    STRATA_ASSIGN_OR_RETURN(const bool stops, OnAnyRank(*communicator_, stop.load()));
+    if (stops) break;
     Result<StepReport> report = RunStep();
     if (!report.ok()) {
-      return checkpointer_->AfterFailure(
-          report.status().With(fmt::format("step {}", driver_->steps_done() + 1)));
+      const Status failure =
+          report.status().With(fmt::format("step {}", driver_->steps_done() + 1));
+      communicator_->Abort(failure);
+      return checkpointer_->AfterFailure(failure);
     }
     step_seconds_.push_back(report->step_s);
     seconds_ += report->seconds();
     // Before the commit: a kill in between leaves a line too many, which a resume takes away.
-    STRATA_RETURN_IF_ERROR(directory_->AppendMetrics(ToJson(*report)));
+    if (is_first()) STRATA_RETURN_IF_ERROR(directory_->AppendMetrics(ToJson(*report)));
     auto begin = tiering::Clock::now();
     STRATA_RETURN_IF_ERROR(CommitStep(Checkpointer::Force::kNo));
     commit_s_ = std::chrono::duration<double>(tiering::Clock::now() - begin).count();
@@ -363,7 +447,7 @@ Status Session::FinishRun() {
   STRATA_RETURN_IF_ERROR(
       CommitStep(is_complete ? Checkpointer::Force::kNo : Checkpointer::Force::kYes));
   seconds_ += std::chrono::duration<double>(tiering::Clock::now() - begin).count();
-  return traced_.empty() ? OkStatus() : WriteTrace();
+  return traced_.empty() || !is_first() ? OkStatus() : WriteTrace();
 }
 
 Status Session::WriteTrace() {
@@ -386,6 +470,7 @@ Result<SessionSummary> Session::Summarise(bool stopped) {
   tiering::StoreCounters counters = state_.store->counters();
   summary.nvme_bytes_read = counters.bytes_read;
   summary.nvme_bytes_written = counters.bytes_written;
+  summary.traffic = communicator_->traffic();
   driver_->ReleaseMemory();     // its cached copies make room for the hash's staging
   if (stopped) return summary;  // who stops a run does not want to wait for its hash
   state_.access->SetStaging(state_.access->FreeHostMemory());
@@ -394,8 +479,12 @@ Result<SessionSummary> Session::Summarise(bool stopped) {
                                     [this](uint64_t done, uint64_t total) {
                                       observer_.OnProgress("hashing the final state", done, total);
                                     }));
-  summary.weights_hash = hashes.weights;
-  summary.state_hash = hashes.all;
+  STRATA_ASSIGN_OR_RETURN(std::vector<std::vector<uint64_t>> of_ranks,
+                          FromAllRanks(*communicator_, {hashes.weights, hashes.all}));
+  for (const std::vector<uint64_t>& of_rank : of_ranks) {
+    summary.weights_hash += of_rank[0];
+    summary.state_hash += of_rank[1];
+  }
   return summary;
 }
 

@@ -9,6 +9,7 @@
 
 #include "aio/base/status.h"
 #include "aio/io_engine.h"
+#include "engine/comm/communicator.h"
 #include "engine/config/run_config.h"
 #include "engine/train/planning.h"
 #include "engine/train/step_driver.h"
@@ -39,17 +40,20 @@ struct SessionOptions {
   // What makes the engine of the run's I/O. Another one may stand in, with drives of its own.
   std::function<Result<std::unique_ptr<aio::IoEngine>>(const aio::IoEngineOptions&)> create_engine =
       aio::IoEngine::Create;
+  // This rank's place among the job's; outlives the session. Null: the environment says it.
+  Communicator* communicator = nullptr;
 };
 
 struct SessionSummary {
   uint64_t steps_done = 0;
   bool stopped = false;       // by the caller's flag, before the last step
   uint64_t weights_hash = 0;  // of weights and masters; equal hashes, equal bits. 0 when stopped
-  uint64_t state_hash = 0;    // and of m and v
+  uint64_t state_hash = 0;    // and of m and v; both of all ranks
   double seconds = 0;         // of steps and commits
   StepCounts counts;
-  uint64_t nvme_bytes_read = 0;
+  uint64_t nvme_bytes_read = 0;  // of this rank, as what follows
   uint64_t nvme_bytes_written = 0;
+  TrafficByCollective traffic;
   uint64_t peak_rss_bytes = 0;
   double median_step_s = 0;
 };
@@ -71,5 +75,7 @@ class TrainingSession {
 
 // Removes a run: its files in run_dir and on its nvme paths. kFailedPrecondition when it is in use.
 Status RemoveRun(const RunConfig& config);
+// One rank's blocks of it. Ok when there are none.
+Status RemoveBlocksOf(const RunConfig& config, uint32_t rank);
 
 }  // namespace strata::engine

@@ -158,10 +158,12 @@ Status StepRunner::Run(prefetch::OpId op, const prefetch::Operands& operands,
     case OpRole::kReport:
       return Report(b);
     case OpRole::kAllReduceGradient:
+      return parts_.communicator->channel(ChannelId::kCommLane).AllReduce(b[0], DType::kF32);
     case OpRole::kTakeOwnGradient:
     case OpRole::kTakeOwnWeights:
+      return TakeOwn(b, stream);
     case OpRole::kShareWeights:
-      return Unimplemented("stages 0 to 2 on several ranks are planned, not run: set stage = 3");
+      return parts_.communicator->channel(ChannelId::kCommLane).AllGather(b[0], b[1]);
   }
   return Internal("unknown op role");
 }
@@ -258,20 +260,48 @@ Status StepRunner::ReduceGradient(Blocks blocks) const {
       .ReduceScatter(blocks[0], blocks[1], DType::kF32);
 }
 
+// This rank's part of what it has whole.
+Status StepRunner::TakeOwn(Blocks blocks, const tiering::StreamContext& stream) const {
+  const Bytes own = blocks[1];
+  const Bytes from = blocks[0].subspan(parts_.communicator->rank() * own.size(), own.size());
+  const DType dtype = parts_.layout->options.precision;
+  const size_t elements = own.size() / SizeOf(dtype);
+  return parts_.kernels->Cast(stream, DenseMatrix(from.data(), dtype, 1, elements),
+                              DenseMatrix(own.data(), dtype, 1, elements));
+}
+
+// The rank's part of a gradient of so many elements: all of it, where it is reduced to that. The
+// norm counts no other, so that it is summed in the same order in all stages.
+ElementRange StepRunner::OwnGradient(uint32_t unit, uint64_t num_elements) const {
+  const LayoutOptions& options = parts_.layout->options;
+  if (options.world_size == 1 || options.shards_gradients()) return {0, num_elements};
+  return OwnElements(*parts_.layout, unit, parts_.communicator->rank());
+}
+
 Status StepRunner::RoundGradient(const OpPayload& payload, Blocks blocks,
                                  const tiering::StreamContext& stream) const {
   if (payload.is_first) STRATA_RETURN_IF_ERROR(parts_.kernels->Zero(stream, blocks[2]));
-  return parts_.kernels->RoundAndSumSquares(stream, As<const float>(blocks[0]), blocks[1].data(),
-                                            parts_.layout->options.precision,
-                                            &As<double>(blocks[2])[payload.unit]);
+  const std::span<const float> from = As<const float>(blocks[0]);
+  const DType dtype = parts_.layout->options.precision;
+  const ElementRange own = OwnGradient(payload.unit, from.size());
+  auto round = [&](uint64_t begin, uint64_t end, double* squares) {
+    return parts_.kernels->RoundAndSumSquares(stream, from.subspan(begin, end - begin),
+                                              blocks[1].data() + begin * SizeOf(dtype), dtype,
+                                              squares);
+  };
+  double of_others = 0;
+  STRATA_RETURN_IF_ERROR(round(0, own.begin, &of_others));
+  STRATA_RETURN_IF_ERROR(round(own.end, from.size(), &of_others));
+  return round(own.begin, own.end, &As<double>(blocks[2])[payload.unit]);
 }
 
 Status StepRunner::AddNorm(const OpPayload& payload, Blocks blocks) {
   const DType dtype = parts_.layout->options.precision;
   const std::span<double> norms = As<double>(blocks[1]);
   if (payload.is_first) std::fill(norms.begin(), norms.end(), 0.0);
+  const ElementRange own = OwnGradient(payload.unit, blocks[0].size() / SizeOf(dtype));
   norms[payload.unit] =
-      SumOfSquares(blocks[0].data(), dtype, blocks[0].size() / SizeOf(dtype), pool_);
+      SumOfSquares(blocks[0].data() + own.begin * SizeOf(dtype), dtype, own.end - own.begin, pool_);
   return OkStatus();
 }
 
@@ -301,7 +331,8 @@ Status StepRunner::Update(const OpPayload& payload, Blocks b) {
   const UnitState& unit = layout.units[payload.unit];
   const UnitState::Chunk& chunk = unit.chunks[payload.chunk];
   double scale = payload.is_scaled ? As<double>(b.back())[0] : 1.0 / inputs_.loss_scale;
-  uint64_t shard_start = parts_.communicator->rank() * unit.shard_elements;
+  const uint64_t shard_start =
+      layout.options.shards_optimizer() ? parts_.communicator->rank() * unit.shard_elements : 0;
 
   // One slice per tensor, as some are decayed and some are not.
   for (const TensorSpec& tensor : layout.unit_specs[payload.unit].tensors) {
@@ -331,7 +362,8 @@ Status StepRunner::Update(const OpPayload& payload, Blocks b) {
 Status StepRunner::Report(Blocks blocks) {
   std::span<double> norms = As<double>(blocks[1]);
   std::array<double, 2> sums = {As<double>(blocks[0])[0], SquaredNorm(norms)};
-  STRATA_RETURN_IF_ERROR(parts_.communicator->channel(ChannelId::kCpuLane).AllReduceSum(sums));
+  // Not beside the clip's on its channel, which may be on another lane.
+  STRATA_RETURN_IF_ERROR(parts_.communicator->channel(ChannelId::kControl).AllReduceSum(sums));
   double tokens = static_cast<double>(options_.train_batch_size * parts_.model->batch().seq_len);
   result_.loss = sums[0] / tokens;
   result_.gradient_norm = std::sqrt(sums[1]);

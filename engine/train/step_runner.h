@@ -84,6 +84,8 @@ class StepRunner {
   Status RunBackward(const OpPayload& payload, const prefetch::Operands& operands,
                      const tiering::StreamContext& stream) const;
   Status ReduceGradient(Blocks blocks) const;
+  Status TakeOwn(Blocks blocks, const tiering::StreamContext& stream) const;
+  ElementRange OwnGradient(uint32_t unit, uint64_t num_elements) const;
   Status RoundGradient(const OpPayload& payload, Blocks blocks,
                        const tiering::StreamContext& stream) const;
   Status AddNorm(const OpPayload& payload, Blocks blocks);

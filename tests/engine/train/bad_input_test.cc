@@ -194,14 +194,16 @@ TEST_F(BadInput, AVocabularyThatCannotHoldTheTokensIsRefused) {
   EXPECT_THAT(outcome.status().message(), HasSubstr("vocab_size"));
 }
 
-TEST_F(BadInput, SeveralRanksAreRefusedNotIgnored) {
+// The environment of a launcher that starts no MPI.
+TEST_F(BadInput, RanksThatCannotTalkAreToldHowToStart) {
   setenv("WORLD_SIZE", "2", 1);
   setenv("RANK", "0", 1);
   Result<RunOutcome> outcome = Train(Config());
   unsetenv("WORLD_SIZE");
   unsetenv("RANK");
   ASSERT_FALSE(outcome.ok());
-  EXPECT_EQ(outcome.status().code(), Code::kUnimplemented);
+  EXPECT_EQ(outcome.status().code(), Code::kUnavailable);
+  EXPECT_THAT(outcome.status().message(), HasSubstr("strata launch"));
 }
 
 }  // namespace
