@@ -34,7 +34,8 @@ class Follower {
         secret_(secret),
         address_(TcpAddress(job.master_addr, job.master_port)),
         output_(loop_, STDOUT_FILENO, STDERR_FILENO),
-        signals_(loop_, {SIGINT, SIGTERM, SIGCHLD}, [this](int number) { OnSignal(number); }),
+        signals_(loop_, {SIGINT, SIGTERM, SIGHUP, SIGCHLD},
+                 [this](int number) { OnSignal(number); }),
         begin_(EventLoop::Clock::now()) {}
 
   int Run() {

@@ -41,10 +41,12 @@ const char* FromEnvironment(const char* name) { return std::getenv(name); }
 class PrivateDirectory {
  public:
   static Result<PrivateDirectory> Make() {
+    // A socket's path has at most 107 characters.
+    constexpr size_t kMaxCharacters = 64;
     std::error_code error;
-    const std::filesystem::path temporary = std::filesystem::temp_directory_path(error);
-    std::string path = (error ? std::filesystem::path("/tmp") : temporary) /
-                       (std::string(kPrivateDirectory) + "XXXXXX");
+    std::filesystem::path temporary = std::filesystem::temp_directory_path(error);
+    if (error || temporary.native().size() > kMaxCharacters) temporary = "/tmp";
+    std::string path = temporary / (std::string(kPrivateDirectory) + "XXXXXX");
     if (mkdtemp(path.data()) == nullptr) return ErrnoStatus(errno, "make " + path);
     return PrivateDirectory(std::move(path));
   }

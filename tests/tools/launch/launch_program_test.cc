@@ -89,6 +89,13 @@ TEST_F(LaunchTest, OneRankNeedsNoMpi) {
   EXPECT_EQ(finished.out, "rank 0 of 1\n");
 }
 
+TEST_F(LaunchTest, ALongTemporaryDirectoryIsNoObstacle) {
+  const std::string temporary = directory_ + "/" + std::string(100, 't');
+  fs::create_directory(temporary);
+  const Finished finished = RunProgram(Shell({}, "true"), directory_, {{"TMPDIR", temporary}});
+  EXPECT_EQ(finished.exit_code, 0) << finished.err;
+}
+
 TEST_F(LaunchTest, SeveralRanksWithoutMpirunSayWhatToInstall) {
   const Finished finished = RunProgram(Shell(kTwo, "true"), directory_, {{"PATH", "/nowhere"}});
   EXPECT_EQ(finished.exit_code, 1);

@@ -228,6 +228,19 @@ TEST_F(TwoNodesTest, NothingSurvivesALauncherThatIsKilledOnEither) {
   }
 }
 
+TEST_F(TwoNodesTest, ANetworkThatGoesAwayEndsBothSides) {
+  Running node_1(Node(1, 1, 1, kHang), directory_, home_);
+  Running node_0(Node(0, 0, 1, kHang), directory_, home_);
+  ASSERT_TRUE(node_0.SaysOnOut("here 0") && node_0.SaysOnOut("[1] here 1")) << node_0.err();
+  ASSERT_TRUE(Succeeds("ip -n " + Namespace(1) + " link set stl1 down"));
+  const Finished first = node_0.Wait();
+  const Finished second = node_1.Wait();
+  EXPECT_EQ(first.exit_code, 1);
+  EXPECT_EQ(second.exit_code, 1);
+  EXPECT_THAT(first.err, AllOf(HasSubstr("node-1-of-1"), HasSubstr("was lost")));
+  EXPECT_THAT(second.err, HasSubstr("lost node 0"));
+}
+
 TEST_F(TwoNodesTest, TwoNodesWithOneRankAreAnErrorThatNamesBoth) {
   const std::vector<std::string> command = {"/bin/sh", "-c", "echo ran"};
   Running node_0(Node(0, 0, 1, command, "3"), directory_, home_);
