@@ -33,6 +33,7 @@ Result<std::string> Measure(const DoctorArguments& arguments) {
 }  // namespace
 
 int Doctor(const DoctorArguments& arguments) {
+  if (arguments.ranks) return DoctorRanks(arguments);
   Result<tiering::Topology> topology = tiering::Topology::Detect();
   if (!topology.ok()) return Fail(topology.status());
   bool measures = arguments.measure || !arguments.write.empty();

@@ -42,9 +42,13 @@ struct DoctorArguments {
   std::vector<std::string> sets;
   bool measure = false;
   std::string write;  // a file; implies measure
+  bool ranks = false;
+  bool json = false;  // of ranks
 };
 // What there is on this machine; measured, the rates that plans are made with.
 int Doctor(const DoctorArguments& arguments);
+// Called by every rank of a job: whether they find each other and agree, and how fast they talk.
+int DoctorRanks(const DoctorArguments& arguments);
 
 int PrintVersion();
 

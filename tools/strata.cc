@@ -73,12 +73,30 @@ void AddExport(CLI::App& app, CommandLine& line) {
 
 void AddDoctor(CLI::App& app, CommandLine& line) {
   CLI::App* command = app.add_subcommand("doctor", "look at this machine as a run would use it");
-  AddConfigOptions(command, &line.doctor);
-  command->add_flag("--measure", line.doctor.measure,
-                    "measure the rates that plans are made with; prints a [hardware] section");
-  command
-      ->add_option("--write", line.doctor.write, "measure, and write the section to this file, too")
-      ->type_name("FILE");
+  CLI::Option* config = command->add_option("config", line.doctor.config, "the run's TOML file")
+                            ->type_name("CONFIG.toml");
+  command->add_option("--set", line.doctor.sets, kSetHelp)
+      ->type_name("A.B=C")
+      ->take_all()
+      ->needs(config);
+  CLI::Option* measure =
+      command
+          ->add_flag("--measure", line.doctor.measure,
+                     "measure the rates that plans are made with; prints a [hardware] section")
+          ->needs(config);
+  CLI::Option* write = command
+                           ->add_option("--write", line.doctor.write,
+                                        "measure, and write the section to this file, too")
+                           ->type_name("FILE")
+                           ->needs(config);
+  CLI::Option* ranks =
+      command
+          ->add_flag("--ranks", line.doctor.ranks,
+                     "under a launcher: see that all ranks find each other and have the same "
+                     "program and configuration, and measure their collectives")
+          ->excludes(measure)
+          ->excludes(write);
+  command->add_flag("--json", line.doctor.json, "of --ranks: one JSON object")->needs(ranks);
   command->callback([&line] { line.chosen = [&line] { return Doctor(line.doctor); }; });
 }
 

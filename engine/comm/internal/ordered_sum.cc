@@ -5,6 +5,16 @@ namespace {
 
 constexpr uint64_t kLongestPieceElements = 65536;
 
+// Where the sum replaces what was just read, it is in the caches already, and to write past them
+// costs more than it saves.
+Writes WritesOf(std::span<const std::byte> whole, std::span<const std::byte> shard) {
+  const auto begin = reinterpret_cast<uintptr_t>(whole.data());
+  const auto at = reinterpret_cast<uintptr_t>(shard.data());
+  const bool is_in_place = at >= begin && at < begin + whole.size();
+  const bool fits = shard.size() < kPastCachesBytes;
+  return fits || is_in_place ? Writes::kThroughCaches : Writes::kPastCaches;
+}
+
 }  // namespace
 
 uint64_t PieceElements(const RankMap& ranks, ChannelId channel) {
@@ -24,7 +34,7 @@ OrderedSum::OrderedSum(World* world, ChannelState* state, SumBuffers* buffers,
       shard_(shard),
       segments_{stride_elements, whole.size() / SizeOf(dtype), buffers->piece_elements()},
       dtype_(dtype),
-      writes_(shard.size() >= kPastCachesBytes ? Writes::kPastCaches : Writes::kThroughCaches),
+      writes_(WritesOf(whole, shard)),
       sources_(ranks_.local_size()) {}
 
 Status OrderedSum::Run(Announcement announcement) {

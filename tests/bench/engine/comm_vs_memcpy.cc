@@ -88,10 +88,12 @@ std::vector<Contestant> Contestants(Channel& channel, uint64_t shard_bytes, cons
     };
   };
   const auto gather = [&channel, shard_bytes](const Payload& payload) {
-    return [&] { return channel.AllGather(payload.other.first(shard_bytes), payload.whole); };
+    return [&channel, &payload, shard_bytes] {
+      return channel.AllGather(payload.other.first(shard_bytes), payload.whole);
+    };
   };
   const auto reduce = [&channel, shard_bytes](const Payload& payload, DType dtype) {
-    return [&, dtype] {
+    return [&channel, &payload, shard_bytes, dtype] {
       return channel.ReduceScatter(payload.whole, payload.other.first(shard_bytes), dtype);
     };
   };
