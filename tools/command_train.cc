@@ -110,6 +110,15 @@ std::string SummaryToJson(const engine::SessionSummary& summary, const engine::P
   json["bound_resource"] = run.bound.resource;
   json["nvme_bytes_read"] = summary.nvme_bytes_read;
   json["nvme_bytes_written"] = summary.nvme_bytes_written;
+  json["world_size"] = run.config.train.world_size;
+  for (size_t i = 0; i < engine::kNumCollectives; ++i) {
+    const engine::Traffic& traffic = summary.traffic[i];
+    if (traffic.calls == 0) continue;
+    json["collectives"][std::string(CollectiveName(engine::Collective(i)))] = {
+        {"calls", traffic.calls},
+        {"bytes_sent", traffic.bytes_sent},
+        {"bytes_received", traffic.bytes_received}};
+  }
   json["peak_rss_bytes"] = summary.peak_rss_bytes;
   json["elements"] = run.layout.num_shard_elements();
   return json.dump();
@@ -141,6 +150,15 @@ void PrintSummary(const Console& console, const engine::SessionSummary& summary,
   }
   Print("moved   {} read from nvme, {} written to it\n", FormatBytes(summary.nvme_bytes_read),
         FormatBytes(summary.nvme_bytes_written));
+  if (run.config.train.world_size > 1) {
+    uint64_t sent = 0, received = 0;
+    for (const engine::Traffic& traffic : summary.traffic) {
+      sent += traffic.bytes_sent;
+      received += traffic.bytes_received;
+    }
+    Print("ranks   {}; the first one sent {} and received {}; numbers above are its own\n",
+          run.config.train.world_size, FormatBytes(sent), FormatBytes(received));
+  }
   if (summary.median_step_s > 0) {
     Print("step    {} median{}\n", Duration(summary.median_step_s),
           AgainstPrediction(summary.median_step_s, run));

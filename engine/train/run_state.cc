@@ -71,6 +71,7 @@ Status CheckStoreIsWhereItWas(const RunStateParts& parts, const RunConfig& saved
 struct Committed {
   uint64_t number = 0;
   RunRecord record;
+  bool is_newest = false;  // of this rank's
 };
 
 // Valid ones, oldest first; none where there is no store.
@@ -85,6 +86,7 @@ Result<std::vector<Committed>> CommittedOf(const RunStateParts& parts) {
     STRATA_ASSIGN_OR_RETURN(RunRecord record, ParseRunRecord(generation.metadata));
     all.push_back({generation.number, std::move(record)});
   }
+  if (!all.empty()) all.back().is_newest = true;
   return all;
 }
 
@@ -132,6 +134,10 @@ Result<RunState> OpenAt(const RunStateParts& parts, const Committed& committed) 
   STRATA_ASSIGN_OR_RETURN(std::unique_ptr<BlockStore> store,
                           BlockStore::Open(StoreOptions(parts), parts.run->store_blocks,
                                            parts.engine, committed.number));
+  // The later ones that other ranks do not have end with the next commit, and so does the hold they
+  // have on space: it is this one.
+  if (!committed.is_newest)
+    STRATA_RETURN_IF_ERROR(store->Commit(ToJson(committed.record), /*pin=*/true).status());
   RunState state;
   STRATA_RETURN_IF_ERROR(GiveAccess(parts, std::move(store), state));
   state.progress = committed.record.progress;

@@ -5,12 +5,15 @@
 #include <gtest/gtest.h>
 
 #include <cmath>
-#include <mutex>
+#include <filesystem>
+#include <set>
 #include <string>
+#include <utility>
 #include <vector>
 
 #include "tests/engine/comm/thread_world.h"
 #include "tests/engine/train/training_run.h"
+#include "tests/fakes/fault_engine.h"
 
 namespace strata::engine {
 namespace {
@@ -98,6 +101,138 @@ TEST_P(RanksTest, AllStagesAndOffloadsGiveTheSameBits) {
       SCOPED_TRACE(Describe(job));
       ExpectSameBits(Outcome(job), expected);
     }
+  }
+}
+
+// Gradients of the same eight sequences, summed in another order: fp32 sums round otherwise in
+// their last bit, now and then a gradient of another bf16 comes of it, and training amplifies that.
+// The largest distance seen in 50 steps is 0.0034, of losses between 5.7 and 4.
+TEST(Ranks, LossesOfAllWorldsAgree) {
+  const RunOutcome alone = Outcome({.world = 1, .steps = 50});
+  ASSERT_EQ(alone.losses.size(), 50u);
+  EXPECT_LT(alone.losses.back(), alone.losses.front() - 1);
+  for (uint32_t world : {2u, 4u}) {
+    for (int stage : {0, 3}) {
+      const RunOutcome many = Outcome({.world = world,
+                                       .stage = stage,
+                                       .weights = "device",
+                                       .optimizer = "device",
+                                       .steps = 50});
+      for (size_t i = 0; i < alone.losses.size(); ++i) {
+        EXPECT_NEAR(many.losses[i], alone.losses[i], 0.01) << world << " ranks, step " << i + 1;
+      }
+    }
+  }
+}
+
+const std::vector<std::pair<std::string, std::string>> kHomes = {
+    {"nvme", "nvme"}, {"nvme", "host"}, {"device", "host"}};
+
+TEST(Ranks, AResumedRunIsTheUndisturbedOne) {
+  for (const auto& [weights, optimizer] : kHomes) {
+    Job job{.world = 2, .weights = weights, .optimizer = optimizer, .steps = 4};
+    SCOPED_TRACE(Describe(job));
+    const RunOutcome expected = Outcome(job);
+    ScratchDirectory scratch;
+    const RunOutcome first = Outcome(job, scratch.path(), SessionOptions::Start::kNew, 2);
+    EXPECT_TRUE(first.summary.stopped);
+    const RunOutcome rest = Outcome(job, scratch.path(), SessionOptions::Start::kResume);
+    EXPECT_EQ(rest.first_step, 2u);
+    EXPECT_EQ(rest.summary.state_hash, expected.summary.state_hash);
+  }
+}
+
+std::filesystem::path NewestManifest(const std::string& directory, uint32_t rank) {
+  std::set<std::filesystem::path> found;
+  for (const auto& entry : std::filesystem::recursive_directory_iterator(directory)) {
+    const std::string name = entry.path().filename();
+    if (name.starts_with(fmt::format("rank-{}.manifest-", rank))) found.insert(entry.path());
+  }
+  return found.empty() ? "" : *found.rbegin();
+}
+
+// The file that this rank's next commit is going to be.
+std::string NextManifest(const std::string& directory, uint32_t rank) {
+  const std::string newest = NewestManifest(directory, rank);
+  const size_t digits = newest.rfind('-') + 1;
+  return newest.substr(0, digits) + std::to_string(std::stoull(newest.substr(digits)) + 1);
+}
+
+// The first rank has committed a step when the second finds that it cannot: it is no commit then,
+// and the state before it is still there on both.
+TEST(Ranks, ACommitThatOneRankLacksIsNone) {
+  for (const auto& [weights, optimizer] : kHomes) {
+    Job job{.world = 2, .weights = weights, .optimizer = optimizer, .steps = 4};
+    job.more = {"checkpoint.every_steps=1", "train.gradient_clipping=0.0"};
+    SCOPED_TRACE(Describe(job));
+    const RunOutcome expected = Outcome(job);
+    ScratchDirectory scratch;
+    const RunConfig config = ConfigOf(scratch.path(), job);
+    std::string in_the_way;
+    std::vector<Status> failures(2);
+    RunRanks(MachinesOf({2}), [&](Communicator& communicator) {
+      SessionOptions options{.communicator = &communicator};
+      failures[communicator.rank()] = TrainWith(config, options, UINT64_MAX, [&](uint64_t step) {
+                                        if (step != 2 || communicator.rank() != 1) return;
+                                        in_the_way = NextManifest(scratch.path(), 1);
+                                        std::filesystem::create_directories(in_the_way + "/x");
+                                      }).status();
+    });
+    for (const Status& failure : failures) {
+      EXPECT_FALSE(failure.ok());
+      EXPECT_THAT(failure.message(), HasSubstr(in_the_way));
+    }
+    std::filesystem::remove_all(in_the_way);
+    EXPECT_GT(NewestManifest(scratch.path(), 0).filename().string().substr(6),
+              NewestManifest(scratch.path(), 1).filename().string().substr(6));
+    const RunOutcome rest = Outcome(job, scratch.path(), SessionOptions::Start::kResume);
+    // In memory, step 2 was still being written behind step 3.
+    EXPECT_EQ(rest.first_step, optimizer == "nvme" ? 2u : 1u);
+    EXPECT_EQ(rest.summary.state_hash, expected.summary.state_hash);
+  }
+}
+
+// One rank's drive fails: all end, and all know why and where; the steps before are not lost.
+TEST(Ranks, AFaultOfOneRankIsAnErrorOfAll) {
+  const Job job{.world = 2, .steps = 4};
+  const RunOutcome expected = Outcome(job);
+  ScratchDirectory scratch;
+  const RunConfig config = ConfigOf(scratch.path(), job);
+  Outcome(job, scratch.path(), SessionOptions::Start::kNew, 2);
+  std::vector<Status> failures(2);
+  RunRanks(MachinesOf({2}), [&](Communicator& communicator) {
+    SessionOptions options{.start = SessionOptions::Start::kResume, .communicator = &communicator};
+    if (communicator.rank() == 1) {
+      options.create_engine =
+          [](const aio::IoEngineOptions& real) -> Result<std::unique_ptr<aio::IoEngine>> {
+        STRATA_ASSIGN_OR_RETURN(std::unique_ptr<aio::IoEngine> engine, aio::IoEngine::Create(real));
+        return std::unique_ptr<aio::IoEngine>(std::make_unique<fakes::FaultEngine>(
+            std::move(engine),
+            fakes::FaultOptions{
+                .chances = {{aio::IoDirection::kWrite, {.error_number = EIO}, 1}}}));
+      };
+    }
+    failures[communicator.rank()] = TrainWith(config, options).status();
+  });
+  for (const Status& failure : failures) {
+    EXPECT_FALSE(failure.ok());
+    EXPECT_THAT(failure.message(), HasSubstr("rank-1.blocks"));
+  }
+  EXPECT_THAT(failures[0].message(), HasSubstr("rank 1"));
+  const RunOutcome rest = Outcome(job, scratch.path(), SessionOptions::Start::kResume);
+  EXPECT_EQ(rest.first_step, 2u);
+  EXPECT_EQ(rest.summary.state_hash, expected.summary.state_hash);
+}
+
+// Of optimizer state, ZeRO's first promise: each rank keeps, reads and writes its own part.
+TEST(Ranks, EachRankMovesItsShareOfTheState) {
+  const RunOutcome alone = Outcome({.world = 1});
+  for (uint32_t world : {2u, 4u}) {
+    const RunOutcome many = Outcome({.world = world});
+    const double share = static_cast<double>(many.nvme_bytes_written.back()) /
+                         static_cast<double>(alone.nvme_bytes_written.back());
+    // Blocks are padded to 4 KiB, which is much of a small model's.
+    EXPECT_NEAR(share * world, 1, 0.15) << world;
   }
 }
 
