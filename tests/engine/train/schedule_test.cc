@@ -18,8 +18,8 @@ class ScheduleTest : public testing::Test {
   RunConfig Config(const std::string& schedule, int accumulation,
                    const std::vector<std::string>& more = {}) const {
     std::vector<std::string> sets = OffloadTo("nvme", scratch_.path());
-    sets.insert(sets.end(), {"data.seq_len=64", "model.hidden_size=192",
-                             "zero_optimization.prefetch_ops=4", "train.clip_mode=norm_first",
+    sets.insert(sets.end(), {"data.seq_len=64", "zero_optimization.prefetch_ops=4",
+                             "train.clip_mode=norm_first",
                              "train.train_batch_size=" + std::to_string(accumulation),
                              "train.gradient_accumulation_steps=" + std::to_string(accumulation),
                              "train.schedule=" + schedule, "optimizer.state=fp32"});
@@ -29,18 +29,27 @@ class ScheduleTest : public testing::Test {
   ScratchDirectory scratch_;
 };
 
-// With room for the schedule's own activations, but not for weights to stay.
-TEST_F(ScheduleTest, VerticallyEightMicroBatchesMoveNoMoreStateThanOne) {
+// A model that is mostly weights, in memory that holds a small part of them. What eight
+// micro-batches more keep of activations takes the place of a few cached copies.
+TEST_F(ScheduleTest, VerticallyEightMicroBatchesMoveTheStateThatOneMoves) {
   auto traffic = [&](const std::string& schedule, int accumulation) {
-    std::vector<std::string> budgets = TightBudgets(Config(schedule, 8));
-    return prefetch::TrafficOf(OrDie(PlanRun(Config(schedule, accumulation, budgets), {})).plan);
+    return prefetch::TrafficOf(
+        OrDie(
+            PlanRun(Config(schedule, accumulation,
+                           {"data.seq_len=16", "model.hidden_size=128", "model.num_hidden_layers=8",
+                            "train.recompute=all", "memory.device=1MiB", "memory.host=2MiB"}),
+                    {}))
+            .plan);
+  };
+  auto read = [](prefetch::Traffic& step) {
+    return static_cast<double>(step.nvme_read_by_purpose["weights"] +
+                               step.nvme_read_by_purpose["optimizer"]);
   };
   prefetch::Traffic one = traffic("vertical", 1);
   prefetch::Traffic eight = traffic("vertical", 8);
-  for (const char* purpose : {"weights", "optimizer"}) {
-    EXPECT_LE(eight.nvme_read_by_purpose[purpose], one.nvme_read_by_purpose[purpose]) << purpose;
-    EXPECT_LE(eight.nvme_written_by_purpose[purpose], one.nvme_written_by_purpose[purpose]);
-  }
+  EXPECT_LE(read(eight), 1.05 * read(one));
+  for (const char* purpose : {"weights", "optimizer"})
+    EXPECT_EQ(eight.nvme_written_by_purpose[purpose], one.nvme_written_by_purpose[purpose]);
   EXPECT_GT(traffic("horizontal", 8).nvme_read_by_purpose["weights"],
             4 * eight.nvme_read_by_purpose["weights"]);
 }
