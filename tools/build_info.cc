@@ -2,7 +2,6 @@
 
 #include <fmt/format.h>
 #include <hwloc.h>
-#include <oneapi/dnnl/dnnl.h>
 
 #include "engine/comm/communicator.h"
 #include "tools/probes.h"
@@ -19,10 +18,8 @@ std::string DescribeMpi() {
 }  // namespace
 
 std::vector<std::string> BuiltWith() {
-  const dnnl_version_t* dnnl = dnnl_version();
   unsigned hwloc = hwloc_get_api_version();
-  return {fmt::format("oneDNN {}.{}.{}", dnnl->major, dnnl->minor, dnnl->patch),
-          fmt::format("hwloc API {}.{}", hwloc >> 16, (hwloc >> 8) & 0xff), DescribeCuda(),
+  return {fmt::format("hwloc API {}.{}", hwloc >> 16, (hwloc >> 8) & 0xff), DescribeCuda(),
           DescribeMpi()};
 }
 

@@ -9,19 +9,10 @@
 namespace strata::engine {
 namespace {
 
-struct BackwardProducts {
-  TileProducts scores;          // q * k^T
-  TileProducts dprobabilities;  // dout * v^T
-  TileProducts dv;              // += probabilities^T * dout
-  TileProducts dk;              // += dscores^T * q
-  TileProducts dq;              // += dscores * k
-};
-
 struct BackwardTask {
   const Geometry& geometry;
   const RowKernels& rows;
-  const BackwardProducts& products;
-  ProductThread& thread;
+  Multiplier& multiplier;
   const BackwardMemory& memory;
 
   // Of one query head: all of a sequence. dk and dv are summed over heads, dq is complete after.
@@ -30,40 +21,39 @@ struct BackwardTask {
     const float* log_sum_exp;
   };
 
-  Status AddHead(const Head& head) const {
+  void AddHead(const Head& head) const {
     rows.row_dots(head.dout, head.out, memory.dots);
     std::fill_n(memory.dq, geometry.head_elements(), 0.0f);
     for (size_t key_tile = 0; key_tile < geometry.keys.count(); ++key_tile) {
       size_t query_tile = geometry.keys.begin(key_tile) / geometry.queries.piece;
       for (; query_tile < geometry.queries.count(); ++query_tile) {
-        STRATA_RETURN_IF_ERROR(AddTile(head, query_tile, key_tile));
+        AddTile(head, query_tile, key_tile);
       }
     }
-    return OkStatus();
   }
 
-  Status AddTile(const Head& head, size_t query_tile, size_t key_tile) const {
+  void AddTile(const Head& head, size_t query_tile, size_t key_tile) const {
     const size_t query = geometry.queries.begin(query_tile);
     const size_t key = geometry.keys.begin(key_tile);
     const Matrix q = Rows(head.q, query, geometry.queries.piece);
     const Matrix dout = Rows(head.dout, query, geometry.queries.piece);
     const Matrix k = Rows(head.k, key, geometry.keys.piece);
     const Matrix v = Rows(head.v, key, geometry.keys.piece);
-    const auto run = [&](const TileProducts& product, const void* a, const void* b, float* out) {
-      return product.For(q.rows, k.rows).Run(thread, a, b, out);
-    };
     const TileMemory& scores = memory.scores;
     const TileMemory& gradients = memory.dprobabilities;
-    STRATA_RETURN_IF_ERROR(run(products.scores, q.data, k.data, scores.floats));
-    STRATA_RETURN_IF_ERROR(run(products.dprobabilities, dout.data, v.data, gradients.floats));
     const ScoreTile tile = geometry.Tile(scores.floats, query_tile, key_tile);
+    const Matrix probabilities = RoundedTile(geometry, scores, tile);
+    const Matrix dscores = RoundedTile(geometry, gradients, tile);
+    multiplier.Run({q}, {k, Transpose::kYes}, ScoresOf(scores, tile), Output::kOverwrite);
+    multiplier.Run({dout}, {v, Transpose::kYes}, ScoresOf(gradients, tile), Output::kOverwrite);
     rows.softmax_backward_tile(tile, gradients.floats, head.log_sum_exp + query,
-                               memory.dots + query, RoundedTile(geometry, scores, tile),
-                               RoundedTile(geometry, gradients, tile));
-    const size_t head_dim = geometry.shape.head_dim;
-    STRATA_RETURN_IF_ERROR(run(products.dv, scores.rounded, dout.data, memory.dv + key * head_dim));
-    STRATA_RETURN_IF_ERROR(run(products.dk, gradients.rounded, q.data, memory.dk + key * head_dim));
-    return run(products.dq, gradients.rounded, k.data, memory.dq + query * head_dim);
+                               memory.dots + query, probabilities, dscores);
+    const auto add = [&](const ProductOperand& a, const Matrix& b, float* sums, size_t row) {
+      multiplier.Run(a, {b}, SumsOf(geometry, sums, row, a.rows()), Output::kAccumulate);
+    };
+    add({probabilities, Transpose::kYes}, dout, memory.dv, key);
+    add({dscores, Transpose::kYes}, q, memory.dk, key);
+    add({dscores}, k, memory.dq, query);
   }
 };
 
@@ -87,20 +77,10 @@ Status CpuKernels::AttentionBackward(const Stream&, const AttentionShape& shape,
   CheckAttentionShapes(shape, dq, dk, dv);
   CheckWorkspace(workspace, AttentionWorkspaceBytes(shape, q.dtype));
   const Geometry geometry(shape, q.dtype);
-  STRATA_ASSIGN_OR_RETURN(TileProducts scores,
-                          ScoreProducts(geometry, products_, q.stride, k.stride));
-  STRATA_ASSIGN_OR_RETURN(TileProducts dprobabilities,
-                          ScoreProducts(geometry, products_, dout.stride, v.stride));
-  STRATA_ASSIGN_OR_RETURN(TileProducts to_dv, KeyProducts(geometry, products_, dout.stride));
-  STRATA_ASSIGN_OR_RETURN(TileProducts to_dk, KeyProducts(geometry, products_, q.stride));
-  STRATA_ASSIGN_OR_RETURN(TileProducts to_dq, QueryProducts(geometry, products_, k.stride));
-  const BackwardProducts products{scores, dprobabilities, to_dv, to_dk, to_dq};
-
-  FirstFailure failure;
   pool_.ParallelFor(shape.batch * shape.num_kv_heads, [&](size_t i, uint32_t thread) {
     const size_t batch = i / shape.num_kv_heads, kv_head = i % shape.num_kv_heads;
     const BackwardMemory memory = MemoryOf<BackwardMemory>(geometry, workspace, thread);
-    const BackwardTask task{geometry, rows_, products, products_.thread(thread), memory};
+    const BackwardTask task{geometry, rows_, multipliers_[thread], memory};
     const auto part = [&](const Matrix& matrix, size_t head) {
       return geometry.Head(matrix, batch, head, 0, shape.seq_len);
     };
@@ -108,14 +88,14 @@ Status CpuKernels::AttentionBackward(const Stream&, const AttentionShape& shape,
     std::fill_n(memory.dv, geometry.head_elements(), 0.0f);
     for (size_t j = 0; j < geometry.heads_per_kv_head(); ++j) {
       const size_t head = kv_head * geometry.heads_per_kv_head() + j;
-      failure.Note(task.AddHead({part(q, head), part(k, kv_head), part(v, kv_head), part(out, head),
-                                 part(dout, head), log_sum_exp + geometry.RowOffset(batch, head)}));
+      task.AddHead({part(q, head), part(k, kv_head), part(v, kv_head), part(out, head),
+                    part(dout, head), log_sum_exp + geometry.RowOffset(batch, head)});
       Store(geometry, rows_, memory.dq, part(dq, head));
     }
     Store(geometry, rows_, memory.dk, part(dk, kv_head));
     Store(geometry, rows_, memory.dv, part(dv, kv_head));
   });
-  return failure.status();
+  return OkStatus();
 }
 
 }  // namespace strata::engine

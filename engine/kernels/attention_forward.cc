@@ -13,34 +13,29 @@ namespace {
 struct ForwardTask {
   const Geometry& geometry;
   const RowKernels& rows;
-  const TileProducts& scores;
-  const TileProducts& sums;
-  ProductThread& thread;
+  Multiplier& multiplier;
   Matrix q, k, v, out;  // of one head: q and out of one tile, k and v whole
   size_t query_tile;
   float* log_sum_exp;
 
-  Status Run(const ForwardMemory& memory) const {
+  void Run(const ForwardMemory& memory) const {
     std::fill_n(memory.maximum, q.rows, -std::numeric_limits<float>::infinity());
     std::fill_n(memory.sum, q.rows, 0.0f);
     std::fill_n(memory.out, q.rows * geometry.shape.head_dim, 0.0f);
     const RunningSoftmax running{memory.maximum, memory.sum, memory.out, geometry.shape.head_dim};
-    for (size_t i = 0; i < geometry.VisibleKeyTiles(query_tile); ++i) {
-      STRATA_RETURN_IF_ERROR(AddKeys(i, memory, running));
-    }
+    for (size_t i = 0; i < geometry.VisibleKeyTiles(query_tile); ++i) AddKeys(i, memory, running);
     rows.softmax_finish(running, out, log_sum_exp);
-    return OkStatus();
   }
 
-  Status AddKeys(size_t key_tile, const ForwardMemory& memory,
-                 const RunningSoftmax& running) const {
+  void AddKeys(size_t key_tile, const ForwardMemory& memory, const RunningSoftmax& running) const {
     const Matrix keys = Rows(k, geometry.keys.begin(key_tile), geometry.keys.piece);
     const Matrix values = Rows(v, geometry.keys.begin(key_tile), geometry.keys.piece);
-    STRATA_RETURN_IF_ERROR(
-        scores.For(q.rows, keys.rows).Run(thread, q.data, keys.data, memory.scores.floats));
     const ScoreTile tile = geometry.Tile(memory.scores.floats, query_tile, key_tile);
-    rows.softmax_tile(tile, RoundedTile(geometry, memory.scores, tile), running);
-    return sums.For(q.rows, keys.rows).Run(thread, memory.scores.rounded, values.data, memory.out);
+    multiplier.Run({q}, {keys, Transpose::kYes}, ScoresOf(memory.scores, tile), Output::kOverwrite);
+    const Matrix probabilities = RoundedTile(geometry, memory.scores, tile);
+    rows.softmax_tile(tile, probabilities, running);
+    multiplier.Run({probabilities}, {values}, SumsOf(geometry, memory.out, 0, q.rows),
+                   Output::kAccumulate);
   }
 };
 
@@ -53,11 +48,7 @@ Status CpuKernels::AttentionForward(const Stream&, const AttentionShape& shape, 
   CheckAttentionShapes(shape, out, k, v);
   CheckWorkspace(workspace, AttentionWorkspaceBytes(shape, q.dtype));
   const Geometry geometry(shape, q.dtype);
-  STRATA_ASSIGN_OR_RETURN(const TileProducts scores,
-                          ScoreProducts(geometry, products_, q.stride, k.stride));
-  STRATA_ASSIGN_OR_RETURN(const TileProducts sums, QueryProducts(geometry, products_, v.stride));
   const size_t num_sequences = shape.batch * shape.num_heads;
-  FirstFailure failure;
   pool_.ParallelFor(num_sequences * geometry.queries.count(), [&](size_t i, uint32_t thread) {
     // The last tiles see the most keys: first, so that the threads end together.
     const size_t query_tile = geometry.queries.count() - 1 - i / num_sequences;
@@ -68,18 +59,16 @@ Status CpuKernels::AttentionForward(const Stream&, const AttentionShape& shape, 
     const size_t count = geometry.queries.size(query_tile);
     const ForwardTask task{geometry,
                            rows_,
-                           scores,
-                           sums,
-                           products_.thread(thread),
+                           multipliers_[thread],
                            geometry.Head(q, batch, head, begin, count),
                            geometry.Head(k, batch, kv_head, 0, shape.seq_len),
                            geometry.Head(v, batch, kv_head, 0, shape.seq_len),
                            geometry.Head(out, batch, head, begin, count),
                            query_tile,
                            log_sum_exp + geometry.RowOffset(batch, head) + begin};
-    failure.Note(task.Run(MemoryOf<ForwardMemory>(geometry, workspace, thread)));
+    task.Run(MemoryOf<ForwardMemory>(geometry, workspace, thread));
   });
-  return failure.status();
+  return OkStatus();
 }
 
 }  // namespace strata::engine

@@ -19,14 +19,8 @@ Matrix Part(const Matrix& matrix, size_t row, size_t rows, size_t col, size_t co
 CpuKernels::CpuKernels(ThreadPool pool, const RowKernels& rows)
     : pool_(std::move(pool)),
       rows_(rows),
-      products_(pool_.num_threads(), rows),
+      multipliers_(pool_.num_threads(), Multiplier(rows)),
       tile_buffers_(pool_.num_threads()) {}
-
-Status CheckCpuSupports(DType dtype) {
-  if (dtype != DType::kBf16) return OkStatus();  // fp16 is computed in fp32
-  if (InstructionSets().back() == "avx512") return OkStatus();
-  return Unavailable("precision bf16 needs AVX-512 on the cpu device; set precision = \"fp32\"");
-}
 
 Result<std::unique_ptr<Kernels>> MakeCpuKernels(uint32_t num_threads,
                                                 std::string_view instruction_set) {

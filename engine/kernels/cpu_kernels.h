@@ -1,4 +1,4 @@
-// Kernels on the host's cores: oneDNN for matrix products, our own for the rest.
+// Kernels on the host's cores.
 #pragma once
 
 #include <cstdint>
@@ -12,12 +12,8 @@
 
 namespace strata::engine {
 
-// kUnavailable if this machine cannot compute in `dtype`.
-Status CheckCpuSupports(DType dtype);
-
 // `num_threads` counts the calling thread; kResourceExhausted where the others cannot be started.
-// One caller at a time. What is not oneDNN's is done with `instruction_set`, one of
-// InstructionSets(); all give the same bits.
+// One caller at a time. `instruction_set` is one of InstructionSets(); all give the same bits.
 Result<std::unique_ptr<Kernels>> MakeCpuKernels(
     uint32_t num_threads, std::string_view instruction_set = InstructionSets().back());
 

@@ -17,7 +17,6 @@
 #include "engine/checkpoint/weight_source.h"
 #include "engine/comm/communicator.h"
 #include "engine/data/dataset.h"
-#include "engine/kernels/cpu_kernels.h"
 #include "engine/optimizer/numa_threads.h"
 #include "engine/train/checkpointer.h"
 #include "engine/train/measure.h"
@@ -161,10 +160,8 @@ class Session final : public TrainingSession {
 
 // Before anything that takes time.
 Status Session::CheckStart(SessionOptions::Start start) const {
-  if (start == SessionOptions::Start::kNew) {
-    STRATA_RETURN_IF_ERROR(RunDirectory::CheckFree(config_.train.run_dir));
-  }
-  return CheckCpuSupports(DTypeOf(config_.train.precision));
+  if (start != SessionOptions::Start::kNew) return OkStatus();
+  return RunDirectory::CheckFree(config_.train.run_dir);
 }
 
 Status Session::FindRank(const SessionOptions& options) {

@@ -14,50 +14,6 @@ void CheckAttentionShapes(const AttentionShape& shape, const Matrix& q, const Ma
   }
 }
 
-Result<TileProducts> ScoreProducts(const Geometry& geometry, ProductCache& cache, size_t stride_a,
-                                   size_t stride_b) {
-  return TileProducts::Prepare(cache, geometry.queries, geometry.keys,
-                               [&](size_t queries, size_t keys) {
-                                 return ProductShape{.dtype = geometry.dtype,
-                                                     .transpose_b = Transpose::kYes,
-                                                     .rows = queries,
-                                                     .cols = keys,
-                                                     .depth = geometry.shape.head_dim,
-                                                     .stride_a = stride_a,
-                                                     .stride_b = stride_b,
-                                                     .stride_out = geometry.keys.piece};
-                               });
-}
-
-Result<TileProducts> QueryProducts(const Geometry& geometry, ProductCache& cache, size_t stride_b) {
-  return TileProducts::Prepare(cache, geometry.queries, geometry.keys,
-                               [&](size_t queries, size_t keys) {
-                                 return ProductShape{.dtype = geometry.dtype,
-                                                     .output = Output::kAccumulate,
-                                                     .rows = queries,
-                                                     .cols = geometry.shape.head_dim,
-                                                     .depth = keys,
-                                                     .stride_a = geometry.keys.piece,
-                                                     .stride_b = stride_b,
-                                                     .stride_out = geometry.shape.head_dim};
-                               });
-}
-
-Result<TileProducts> KeyProducts(const Geometry& geometry, ProductCache& cache, size_t stride_b) {
-  return TileProducts::Prepare(cache, geometry.queries, geometry.keys,
-                               [&](size_t queries, size_t keys) {
-                                 return ProductShape{.dtype = geometry.dtype,
-                                                     .transpose_a = Transpose::kYes,
-                                                     .output = Output::kAccumulate,
-                                                     .rows = keys,
-                                                     .cols = geometry.shape.head_dim,
-                                                     .depth = queries,
-                                                     .stride_a = geometry.keys.piece,
-                                                     .stride_b = stride_b,
-                                                     .stride_out = geometry.shape.head_dim};
-                               });
-}
-
 size_t CpuKernels::AttentionWorkspaceBytes(const AttentionShape& shape, DType dtype) const {
   const Geometry geometry(shape, dtype);
   return pool_.num_threads() * std::max(BytesPerThread<ForwardMemory>(geometry),

@@ -83,6 +83,11 @@ struct TileMemory {
   std::byte* rounded;
 };
 
+// A tile's scores in fp32: a product's output.
+inline Matrix ScoresOf(const TileMemory& memory, const ScoreTile& tile) {
+  return {reinterpret_cast<std::byte*>(memory.floats), DType::kF32, tile.rows, tile.cols,
+          tile.stride};
+}
 // Where a tile's probabilities, or gradients, go.
 inline Matrix RoundedTile(const Geometry& geometry, const TileMemory& memory,
                           const ScoreTile& tile) {
@@ -124,6 +129,13 @@ Memory MemoryOf(const Geometry& geometry, std::span<std::byte> workspace, uint32
   return Memory(geometry, parts);
 }
 
+// Sums of a head in fp32, from row `row` on.
+inline Matrix SumsOf(const Geometry& geometry, float* sums, size_t row, size_t rows) {
+  const size_t head_dim = geometry.shape.head_dim;
+  return DenseMatrix(reinterpret_cast<std::byte*>(sums + row * head_dim), DType::kF32, rows,
+                     head_dim);
+}
+
 inline void CheckWorkspace(std::span<std::byte> workspace, size_t needed_bytes) {
   STRATA_CHECK(workspace.size() >= needed_bytes);
   STRATA_CHECK(reinterpret_cast<uintptr_t>(workspace.data()) % kAlignmentBytes == 0);
@@ -131,13 +143,5 @@ inline void CheckWorkspace(std::span<std::byte> workspace, size_t needed_bytes) 
 
 void CheckAttentionShapes(const AttentionShape& shape, const Matrix& q, const Matrix& k,
                           const Matrix& v);
-
-// [queries, keys] = a [queries, head_dim] * b [keys, head_dim]^T.
-Result<TileProducts> ScoreProducts(const Geometry& geometry, ProductCache& cache, size_t stride_a,
-                                   size_t stride_b);
-// [queries, head_dim] += tile [queries, keys] * b [keys, head_dim].
-Result<TileProducts> QueryProducts(const Geometry& geometry, ProductCache& cache, size_t stride_b);
-// [keys, head_dim] += tile [queries, keys]^T * b [queries, head_dim].
-Result<TileProducts> KeyProducts(const Geometry& geometry, ProductCache& cache, size_t stride_b);
 
 }  // namespace strata::engine

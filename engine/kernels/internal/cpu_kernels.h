@@ -3,8 +3,6 @@
 #pragma once
 
 #include <array>
-#include <atomic>
-#include <mutex>
 #include <vector>
 
 #include "engine/kernels/internal/product.h"
@@ -20,21 +18,6 @@ Matrix Part(const Matrix& matrix, size_t row, size_t rows, size_t col, size_t co
 inline Matrix Rows(const Matrix& matrix, size_t row, size_t rows) {
   return Part(matrix, row, rows, 0, matrix.cols);
 }
-
-// The first failure of several tiles. Thread-safe.
-class FirstFailure {
- public:
-  void Note(Status status) {
-    if (status.ok()) return;
-    std::lock_guard lock(mutex_);
-    if (status_.ok()) status_ = std::move(status);
-  }
-  Status status() const { return status_; }  // once all tiles are done
-
- private:
-  std::mutex mutex_;
-  Status status_;
-};
 
 class CpuKernels final : public Kernels {
  public:
@@ -113,8 +96,8 @@ class CpuKernels final : public Kernels {
 
   ThreadPool pool_;
   const RowKernels& rows_;
-  ProductCache products_;
-  std::vector<std::vector<float>> tile_buffers_;  // per thread: a product to be rounded to bf16
+  std::vector<Multiplier> multipliers_;           // per thread
+  std::vector<std::vector<float>> tile_buffers_;  // per thread: a product to be rounded
   std::array<float, kRowsAtOnce> row_floats_;
 };
 

@@ -60,7 +60,23 @@ struct RunningSoftmax {
   size_t head_dim = 0;
 };
 
+// out [rows, cols] = or += op(a) [rows, depth] * op(b) [depth, cols]; out is fp32.
+struct ProductTile {
+  DType dtype = DType::kF32;  // of a and b
+  Transpose transpose_a = Transpose::kNo;
+  Transpose transpose_b = Transpose::kNo;
+  Output output = Output::kOverwrite;
+  size_t rows = 0, cols = 0, depth = 0;
+  size_t stride_a = 0, stride_b = 0, stride_out = 0;
+  const std::byte *a = nullptr, *b = nullptr;
+  float* out = nullptr;
+  float* scratch = nullptr;  // product_scratch_floats(rows, cols)
+};
+
 struct RowKernels {
+  // Each element of the output is one chain of fused multiply-adds along the depth, in its order.
+  void (*multiply_tile)(const ProductTile& tile);
+  size_t (*product_scratch_floats)(size_t rows, size_t cols);
   void (*rms_norm_forward)(const RmsNormRows& in, const Matrix& y);
   // Writes 1 / rms of each row to inverse_rms.
   void (*rms_norm_backward)(const RmsNormRows& in, const Matrix& dy, const Matrix& dx,

@@ -19,6 +19,8 @@ void CrossEntropyRows(const LogitRows& in, const SoftmaxRow* rows, float gradien
                       const Matrix& dlogits);
 void AddRows(const Matrix& a, const Matrix& b, const Matrix& out);
 void CastRows(const Matrix& from, const Matrix& to);
+void MultiplyTile(const ProductTile& tile);
+size_t ProductScratchFloats(size_t rows, size_t cols);
 double SumOfSquaresRow(const std::byte* x, DType dtype, size_t n);
 double RoundAndSumSquaresRow(const float* x, std::byte* rounded, DType dtype, size_t n);
 void ScatterAddRows(const int32_t* ids, size_t first_id, const Matrix& from, const Matrix& to);

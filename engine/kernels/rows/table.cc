@@ -4,6 +4,8 @@ namespace strata::engine::STRATA_ISA {
 
 extern const RowKernels kRowKernels;
 const RowKernels kRowKernels = {
+    .multiply_tile = &MultiplyTile,
+    .product_scratch_floats = &ProductScratchFloats,
     .rms_norm_forward = &RmsNormForwardRows,
     .rms_norm_backward = &RmsNormBackwardRows,
     .rms_norm_weight_gradient = &RmsNormWeightGradientRows,

@@ -92,11 +92,6 @@ Expected PlainAttention(const Attention& in) {
 
 class AttentionTest : public testing::TestWithParam<DType> {
  protected:
-  void SetUp() override {
-    if (const Status status = CheckCpuSupports(GetParam()); !status.ok()) {
-      GTEST_SKIP() << status.message();
-    }
-  }
   std::unique_ptr<Kernels> kernels_ = MakeCpuKernels(2).value();
 };
 

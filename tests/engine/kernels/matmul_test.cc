@@ -44,11 +44,6 @@ constexpr std::array<Case, 8> kCases = {{{1, 1, 1},
 
 class MatMulTest : public testing::TestWithParam<DType> {
  protected:
-  void SetUp() override {
-    if (const Status status = CheckCpuSupports(GetParam()); !status.ok()) {
-      GTEST_SKIP() << status.message();
-    }
-  }
   std::unique_ptr<Kernels> kernels_ = MakeCpuKernels(2).value();
 };
 
@@ -64,6 +59,48 @@ TEST_P(MatMulTest, EqualsAPlainLoopForOddShapesStridesAndBothTransposes) {
           ExpectOk(kernels_->MatMul(kStream, a, ta, b, tb, out, Output::kOverwrite));
           EXPECT_LT(RelativeError(out, expected), Tolerance(out_dtype))
               << size.rows << "x" << size.cols << "x" << size.depth;
+        }
+      }
+    }
+  }
+}
+
+// What the bits of a product are: one chain of fused multiply-adds along the depth.
+TestMatrix Chains(const TestMatrix& a, Transpose ta, const TestMatrix& b, Transpose tb,
+                  const TestMatrix& start, Case size) {
+  const TestMatrix chains = start;
+  for (size_t i = 0; i < size.rows; ++i) {
+    for (size_t j = 0; j < size.cols; ++j) {
+      float sum = static_cast<float>(start.Get(i, j));
+      for (size_t k = 0; k < size.depth; ++k) {
+        sum = std::fma(static_cast<float>(Element(a, ta, i, k)),
+                       static_cast<float>(Element(b, tb, k, j)), sum);
+      }
+      chains.floats()[i * chains.view().stride + j] = sum;
+    }
+  }
+  return chains;
+}
+
+TEST_P(MatMulTest, HasTheBitsOfOneChainOfMultiplyAddsPerElementOnEveryInstructionSet) {
+  // Around the blocks that are kept in registers, and a depth that is walked in several strips.
+  for (const Case& size : {Case{1, 1, 1}, Case{3, 70, 5}, Case{45, 1, 33}, Case{29, 31, 17},
+                           Case{130, 258, 20}, Case{15, 47, 600}}) {
+    for (const Transpose ta : kTransposes) {
+      for (const Transpose tb : kTransposes) {
+        const TestMatrix a = Operand(1, GetParam(), ta, size.rows, size.depth);
+        const TestMatrix b = Operand(2, GetParam(), tb, size.depth, size.cols);
+        for (const Output output : {Output::kOverwrite, Output::kAccumulate}) {
+          const TestMatrix start = output == Output::kOverwrite
+                                       ? Filled(DType::kF32, size.rows, size.cols, 0, 3)
+                                       : Random(3, DType::kF32, size.rows, size.cols, 3);
+          const TestMatrix expected = Chains(a, ta, b, tb, start, size);
+          for (const std::string_view isa : InstructionSets()) {
+            const TestMatrix out = start;
+            ExpectOk((*MakeCpuKernels(2, isa))->MatMul(kStream, a, ta, b, tb, out, output));
+            EXPECT_TRUE(out.SameBits(expected))
+                << isa << " " << size.rows << "x" << size.cols << "x" << size.depth;
+          }
         }
       }
     }

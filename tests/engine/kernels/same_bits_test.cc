@@ -99,12 +99,6 @@ class Everything {
 
 class SameBitsTest : public testing::TestWithParam<DType> {
  protected:
-  void SetUp() override {
-    if (const Status status = CheckCpuSupports(GetParam()); !status.ok()) {
-      GTEST_SKIP() << status.message();
-    }
-  }
-
   static void ExpectSame(const std::deque<TestMatrix>& a, const std::deque<TestMatrix>& b) {
     ASSERT_EQ(a.size(), b.size());
     for (size_t i = 0; i < a.size(); ++i) EXPECT_TRUE(a[i].SameBits(b[i])) << "output " << i;

@@ -96,8 +96,6 @@ TEST_P(LlamaGoldenTest, Fp32LossAndEveryGradientAreThoseOfPyTorch) {
 // that adds up, at random, to about 1 % of the activations, so a loss of 5 moves by some hundredths
 // and a gradient turns by a few degrees at most.
 TEST_P(LlamaGoldenTest, Bf16LossAndGradientsAreCloseToFp32) {
-  const Status supported = Supports(std::get<1>(GetParam()), DType::kBf16);
-  if (!supported.ok()) GTEST_SKIP() << supported.ToString();
   Stepped stepped = StepOn(golden_case_, DType::kBf16, kernels_.get());
   EXPECT_NEAR(stepped.loss, golden_case_.golden.loss, 0.02 * golden_case_.golden.loss);
   for (const auto& [name, tensor] : golden_case_.golden.tensors) {

@@ -67,13 +67,6 @@ class LlamaTest : public ::testing::TestWithParam<TestKernels> {
     return run;
   }
 
-  // Those that this machine computes in.
-  std::vector<DType> Formats() const {
-    std::vector<DType> formats = {DType::kF32, DType::kF16};
-    if (Supports(GetParam(), DType::kBf16).ok()) formats.push_back(DType::kBf16);
-    return formats;
-  }
-
   std::unique_ptr<Kernels> kernels_ = Make(GetParam());
 };
 
@@ -175,7 +168,7 @@ TEST_P(LlamaTest, MicroBatchesAddUpToTheLargeBatch) {
 }
 
 TEST_P(LlamaTest, WhatMemoryHeldBeforeDoesNotMatter) {
-  for (DType dtype : Formats()) {
+  for (DType dtype : kFormats) {
     const std::vector<int32_t> tokens = RandomTokens(kBatch, SmallConfig().vocab_size, 11);
     PlainRun clean = MakeRun(SmallConfig(), dtype, kBatch);
     clean.PoisonWith(0);
@@ -189,7 +182,7 @@ TEST_P(LlamaTest, WhatMemoryHeldBeforeDoesNotMatter) {
 
 // Of a batch of more than one chunk of MLP rows, too.
 TEST_P(LlamaTest, KeptIntermediatesGiveTheBitsOfRecomputedOnes) {
-  for (DType dtype : Formats()) {
+  for (DType dtype : kFormats) {
     for (uint64_t micro_batch : {2u, 300u}) {
       const BatchShape batch{.micro_batch = micro_batch, .seq_len = 7};
       const std::vector<int32_t> tokens = RandomTokens(batch, SmallConfig().vocab_size, 11);
@@ -209,7 +202,7 @@ TEST_P(LlamaTest, KeptIntermediatesGiveTheBitsOfRecomputedOnes) {
 }
 
 TEST_P(LlamaTest, TheLossAloneIsTheLossOfTheStep) {
-  for (DType dtype : Formats()) {
+  for (DType dtype : kFormats) {
     const std::vector<int32_t> tokens = RandomTokens(kBatch, SmallConfig().vocab_size, 11);
     PlainRun run = MakeRun(SmallConfig(), dtype, kBatch);
     EXPECT_EQ(run.Loss(tokens), run.Step(tokens, 0.1f));
@@ -276,7 +269,6 @@ TEST(LlamaThreadsTest, TheNumberOfThreadsDoesNotChangeABit) {
   const BatchShape batch{.micro_batch = 3, .seq_len = 150};
   const std::vector<int32_t> tokens = RandomTokens(batch, config.vocab_size, 11);
   for (DType dtype : {DType::kF32, DType::kBf16, DType::kF16}) {
-    if (!CheckCpuSupports(dtype).ok()) continue;
     const std::unique_ptr<Kernels> alone = MakeCpuKernels(1).value();
     PlainRun expected(config, dtype, batch, alone.get());
     expected.RandomizeWeights(7);

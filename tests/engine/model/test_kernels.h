@@ -13,16 +13,14 @@ namespace strata::engine {
 enum class TestKernels { kReference, kCpu };
 inline constexpr TestKernels kAllTestKernels[] = {TestKernels::kReference, TestKernels::kCpu};
 
+inline constexpr DType kFormats[] = {DType::kF32, DType::kF16, DType::kBf16};
+
 inline std::string_view Name(TestKernels kernels) {
   return kernels == TestKernels::kReference ? "reference" : "cpu";
 }
 inline std::unique_ptr<Kernels> Make(TestKernels kernels) {
   return kernels == TestKernels::kReference ? fakes::MakeReferenceKernels()
                                             : MakeCpuKernels(2).value();
-}
-// Not ok: why this machine cannot run them in `dtype`.
-inline Status Supports(TestKernels kernels, DType dtype) {
-  return kernels == TestKernels::kReference ? OkStatus() : CheckCpuSupports(dtype);
 }
 
 }  // namespace strata::engine

@@ -48,13 +48,6 @@ class TilingTest : public ::testing::TestWithParam<TestKernels> {
         outcome.gradients[tensor.name] = run.Gradient(tensor.name);
     return outcome;
   }
-
-  std::vector<DType> Formats() const {
-    std::vector<DType> formats = {DType::kF32, DType::kF16};
-    if (Supports(GetParam(), DType::kBf16).ok()) formats.push_back(DType::kBf16);
-    return formats;
-  }
-
   std::unique_ptr<Kernels> kernels_ = Make(GetParam());
 };
 
@@ -77,7 +70,7 @@ TEST_P(TilingTest, PartsAddUpToTheWhole) {
 
 TEST_P(TilingTest, TheSizeOfTilesShowsInNoBit) {
   for (bool tied : {false, true}) {
-    for (DType dtype : Formats()) {
+    for (DType dtype : kFormats) {
       for (bool keeps : {false, true}) {
         const Outcome whole = Run(tied, dtype, {kPartElements, 4}, keeps);
         for (uint32_t parts_per_op : {1u, 2u, 3u}) {
