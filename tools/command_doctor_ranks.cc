@@ -14,9 +14,9 @@
 
 #include "aio/base/units.h"
 #include "aio/io_buffer.h"
-#include "engine/comm/agreement.h"
 #include "engine/comm/communicator.h"
 #include "engine/config/run_config.h"
+#include "engine/train/ranks.h"
 #include "tools/build_info.h"
 #include "tools/commands.h"
 #include "tools/print.h"
@@ -192,13 +192,14 @@ Status Run(const DoctorArguments& arguments) {
   STRATA_ASSIGN_OR_RETURN(const engine::RankEnvironment environment, engine::ReadRankEnvironment());
   STRATA_ASSIGN_OR_RETURN(const std::unique_ptr<Communicator> communicator,
                           engine::MakeCommunicator(environment));
-  STRATA_RETURN_IF_ERROR(engine::CheckSameOnAllRanks(
+  STRATA_RETURN_IF_ERROR(engine::CheckSame(
       *communicator, "the program", fmt::format("{} {} {}", kVersion, kCompiler, kBuildType)));
   if (!arguments.config.empty()) {
-    STRATA_ASSIGN_OR_RETURN(const engine::RunConfig config,
-                            engine::LoadRunConfig(arguments.config, arguments.sets));
+    const Result<engine::RunConfig> config =
+        engine::LoadRunConfig(arguments.config, arguments.sets);
+    STRATA_RETURN_IF_ERROR(engine::AgreeOn(*communicator, config.status()));
     STRATA_RETURN_IF_ERROR(
-        engine::CheckSameOnAllRanks(*communicator, "the configuration", engine::ToToml(config)));
+        engine::CheckSame(*communicator, "the configuration", engine::ToToml(*config)));
   }
   STRATA_ASSIGN_OR_RETURN(const std::vector<RankFacts> facts, GatherFacts(*communicator));
   STRATA_ASSIGN_OR_RETURN(const std::vector<Speed> speeds, MeasureSpeeds(*communicator));
