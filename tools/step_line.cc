@@ -5,6 +5,7 @@
 #include <algorithm>
 #include <array>
 #include <chrono>
+#include <cmath>
 #include <string_view>
 
 #include "tools/human.h"
@@ -23,6 +24,11 @@ struct Field {
 };
 using Fields = std::array<Field, 10>;
 
+// The sign and the kind of what is not a number say nothing.
+std::string NormText(double norm) {
+  return std::isfinite(norm) ? fmt::format("|g| {:.3g}", norm) : "|g| not finite";
+}
+
 std::string ScaleText(const StepReport& report) {
   if (!report.loss_scale) return {};
   if (report.skipped) return fmt::format("overflow at scale {:g}: skipped", *report.loss_scale);
@@ -36,7 +42,7 @@ Fields FieldsOf(const StepReport& report) {
       {fmt::format("loss {:.4f}", report.loss), 1},
       {ScaleText(report), 9},
       {fmt::format("lr {:.2e}", report.learning_rate), 6},
-      {fmt::format("|g| {:.3g}", report.grad_norm), 7},
+      {NormText(report.grad_norm), 7},
       {FormatCount(report.tokens_per_s) + " tok/s", 3},
       {"eta " + FormatDuration(std::chrono::duration<double>(report.seconds_left)), 2},
       {fmt::format("nvme R {:.2f} W {:.2f} GB/s", report.read_gb_per_s, report.write_gb_per_s), 4},

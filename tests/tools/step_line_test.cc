@@ -3,6 +3,7 @@
 #include <gmock/gmock.h>
 
 #include <cmath>
+#include <limits>
 
 namespace strata::tools {
 namespace {
@@ -33,6 +34,14 @@ TEST(StepLineTest, Fp16SaysItsScaleAndWhatItSkipped) {
   EXPECT_NE(PlainStepLine(report).find("  scale 65536  "), std::string::npos);
   report.skipped = true;
   EXPECT_NE(PlainStepLine(report).find("  overflow at scale 65536: skipped  "), std::string::npos);
+}
+
+TEST(StepLineTest, ANormThatIsNotANumberIsSaidNotToBeFinite) {
+  StepReport report = Report();
+  report.grad_norm = -std::nan("");
+  EXPECT_THAT(PlainStepLine(report), HasSubstr("|g| not finite"));
+  report.grad_norm = std::numeric_limits<double>::infinity();
+  EXPECT_THAT(PlainStepLine(report), HasSubstr("|g| not finite"));
 }
 
 TEST(StepLineTest, ThePlainLineHasEverything) {

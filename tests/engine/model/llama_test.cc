@@ -260,7 +260,7 @@ TEST_P(LlamaTest, ALargeVocabularyGoesThroughTheHeadInChunks) {
 }
 
 // Large enough for several tiles of every operation.
-TEST(LlamaThreadsTest, TheNumberOfThreadsDoesNotChangeABit) {
+TEST(LlamaThreadsTest, NeitherThreadsNorTheInstructionSetChangeABit) {
   LlamaConfig config = SmallConfig();
   config.vocab_size = 301;
   config.hidden_size = 96;
@@ -273,13 +273,16 @@ TEST(LlamaThreadsTest, TheNumberOfThreadsDoesNotChangeABit) {
     PlainRun expected(config, dtype, batch, alone.get());
     expected.RandomizeWeights(7);
     const double loss = expected.Step(tokens, 0.01f);
-    for (uint32_t num_threads : {2u, 3u}) {
-      const std::unique_ptr<Kernels> together = MakeCpuKernels(num_threads).value();
-      PlainRun run(config, dtype, batch, together.get());
+    auto expect_same = [&](uint32_t num_threads, std::string_view instruction_set) {
+      SCOPED_TRACE(testing::Message() << num_threads << " threads, " << instruction_set);
+      const std::unique_ptr<Kernels> kernels = MakeCpuKernels(num_threads, instruction_set).value();
+      PlainRun run(config, dtype, batch, kernels.get());
       run.RandomizeWeights(7);
-      EXPECT_EQ(run.Step(tokens, 0.01f), loss) << num_threads;
+      EXPECT_EQ(run.Step(tokens, 0.01f), loss);
       ExpectSameGradients(run, expected, 0);
-    }
+    };
+    for (uint32_t num_threads : {2u, 3u}) expect_same(num_threads, InstructionSets().back());
+    for (std::string_view instruction_set : InstructionSets()) expect_same(1, instruction_set);
   }
 }
 
