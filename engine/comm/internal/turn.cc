@@ -46,7 +46,7 @@ std::string ShownFully(const Announcement& announcement) {
 
 Status Turn::Begin(const Plan& plan) {
   const RankMap& ranks = world_.ranks();
-  if (world_.failed()) return world_.Check("");
+  if (world_.failed()) return world_.Check([] { return ""; });
   ++state_.number;
   num_rows_ = plan.num_rows;
   seen_.assign(ranks.local_size(), false);
@@ -184,7 +184,7 @@ Status Turn::Await(uint32_t peer, SharedCounter* counter, const std::function<bo
   }
   own().waiting_for.store(peer + 1, std::memory_order_release);
   const Clock::time_point begin = Clock::now();
-  Clock::time_point next_look = begin;
+  Clock::time_point next_look = begin + kLongestSleep;
   while (true) {
     const uint32_t value = counter == nullptr ? 0 : counter->value.load(std::memory_order_seq_cst);
     if (state_.messages.any()) {
@@ -195,7 +195,7 @@ Status Turn::Await(uint32_t peer, SharedCounter* counter, const std::function<bo
     if (const Clock::time_point now = Clock::now(); now >= next_look) {
       next_look = now + kLongestSleep;
       STRATA_RETURN_IF_ERROR(CheckNeighbour());
-      STRATA_RETURN_IF_ERROR(world_.Check(Doing(peer)));
+      STRATA_RETURN_IF_ERROR(world_.Check([&] { return Doing(peer); }));
       // It does all that we wait for before it leaves, perhaps since we looked.
       const bool has_left = HasLeft(peer);
       if (done()) break;
@@ -218,7 +218,7 @@ Status Turn::MessagesFailed(const Status& how) {
   for (Clock::time_point end = Clock::now() + kTimeToTell; Clock::now() < end;) {
     static_cast<void>(Poll().ok());  // the neighbour's announcement may yet come
     STRATA_RETURN_IF_ERROR(CheckNeighbour());
-    STRATA_RETURN_IF_ERROR(world_.Check(how.message()));
+    STRATA_RETURN_IF_ERROR(world_.Check([&] { return how.message(); }));
     PauseBetweenPolls();
   }
   return world_.Fail(how);

@@ -139,7 +139,7 @@ std::optional<Status> World::ReadNotices() {
   return read.ok() ? told : read;
 }
 
-Status World::Check(const std::string& doing) {
+Status World::Check(const std::function<std::string()>& doing) {
   if (failed()) return failure_.status();
   if (const std::optional<Status> told = FailureOfPeer()) return Fail(*told);
   const std::optional<uint32_t> ended = watch_.FirstEnded();
@@ -147,7 +147,7 @@ Status World::Check(const std::string& doing) {
   // It may have told why, just before it ended.
   if (const std::optional<Status> told = FailureOfPeer()) return Fail(*told);
   return Fail(
-      Unavailable(fmt::format("{}: rank {} (pid {}) has ended", doing,
+      Unavailable(fmt::format("{}: rank {} (pid {}) has ended", doing(),
                               ranks_.first_of(ranks_.node()) + *ended, watch_.process(*ended))));
 }
 
@@ -175,7 +175,7 @@ Result<uint32_t> World::FindCulprit(uint32_t rank, ChannelId channel) {
       }));
     }
     while (Questions::Clock::now() < begin + kTimeToAnswer) {
-      STRATA_RETURN_IF_ERROR(Check("looking for who is late"));
+      STRATA_RETURN_IF_ERROR(Check([] { return "looking for who is late"; }));
       std::this_thread::sleep_for(std::chrono::milliseconds(5));
     }
   }

@@ -2,6 +2,7 @@
 #pragma once
 
 #include <chrono>
+#include <functional>
 #include <memory>
 #include <mutex>
 #include <optional>
@@ -45,8 +46,9 @@ class World {
   void Quiesce() { std::unique_lock lock(transport_in_use_); }
   // The first failure, which `why` becomes if there was none; then the other ranks are told.
   Status Fail(const Status& why);
-  // Looks whether a rank has failed or ended, or somebody told us so. `doing` is for the message.
-  Status Check(const std::string& doing);
+  // Looks whether a rank has failed or ended, or somebody told us so. `doing` is for the message,
+  // and called only then.
+  Status Check(const std::function<std::string()>& doing);
   // "rank 2 (pid 4711, stopped by a signal)".
   std::string Describe(uint32_t rank) const;
   // Whom `rank` waits for on a channel, and whom that one, and so on, to the one that waits for
