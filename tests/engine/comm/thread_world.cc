@@ -111,7 +111,18 @@ class ThreadTransport final : public Transport {
     hub_.notices[rank_].pop_front();
     return text;
   }
-  void SetBroken() override {}
+  // The memory of what this rank has sent may go now.
+  void SetBroken() override {
+    std::lock_guard lock(hub_.mutex);
+    for (auto& [key, messages] : hub_.mail) {
+      if (std::get<1>(key) != rank_) continue;
+      for (Message& message : messages) {
+        message.copy =
+            std::make_shared<std::vector<std::byte>>(message.bytes.begin(), message.bytes.end());
+        message.bytes = *message.copy;
+      }
+    }
+  }
 
  private:
   struct Receiving {
