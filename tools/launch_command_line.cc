@@ -25,10 +25,6 @@ void AddPlaces(CLI::App& command, launch::Arguments& arguments) {
   command.add_option("--include", arguments.include,
                      "of the hostfile, only: 'worker-0@worker-1:0,2'");
   command.add_option("--exclude", arguments.exclude, "of the hostfile, all but these");
-  command
-      .add_option("--launcher", arguments.launcher,
-                  "in a Slurm allocation srun is the default, with a hostfile mpirun")
-      ->check(CLI::IsMember({"mpirun", "srun"}));
 }
 
 void AddManners(CLI::App& command, launch::Arguments& arguments) {

@@ -142,8 +142,8 @@ Result<std::optional<uint32_t>> AllocatedNodes(const Environment& environment) {
   return Number({}, {"SLURM_JOB_NUM_NODES", "SLURM_NNODES"}, environment);
 }
 
-Status PlanAllocation(const Counts& counts, uint32_t allocated, const Arguments& arguments,
-                      const Environment& environment, Job& job) {
+Status PlanAllocation(const Counts& counts, uint32_t allocated, const Environment& environment,
+                      Job& job) {
   const uint32_t num_nodes = counts.nnodes.value_or(allocated);
   if (num_nodes > allocated) {
     return InvalidArgument(
@@ -151,13 +151,8 @@ Status PlanAllocation(const Counts& counts, uint32_t allocated, const Arguments&
   }
   STRATA_ASSIGN_OR_RETURN(std::optional<uint32_t> num_slots,
                           Number(counts.nproc_per_node, {"SLURM_NTASKS_PER_NODE"}, environment));
-  job.start = arguments.launcher == "mpirun" ? Start::kMpirun : Start::kSrun;
+  job.start = Start::kSrun;
   job.layout = EvenLayout(num_nodes, num_slots.value_or(1));
-  if (job.start == Start::kMpirun) {
-    return Unimplemented(
-        "--launcher mpirun in a Slurm allocation needs a hostfile: give --hostfile with the lines "
-        "'NODE slots=N' of 'scontrol show hostnames'");
-  }
   if (job.master_addr.empty()) job.master_addr = HostName();
   return OkStatus();
 }
@@ -172,7 +167,7 @@ Status PlanPlaces(const Arguments& arguments, const Environment& environment, Jo
     return InvalidArgument(fmt::format("--node-rank {} needs --nnodes", *counts.node_rank));
   STRATA_ASSIGN_OR_RETURN(const std::optional<uint32_t> allocated, AllocatedNodes(environment));
   if (allocated.value_or(1) > 1 && counts.nnodes.value_or(*allocated) > 1 && !counts.node_rank)
-    return PlanAllocation(counts, *allocated, arguments, environment, job);
+    return PlanAllocation(counts, *allocated, environment, job);
   if (counts.nnodes.value_or(1) > 1) {
     return InvalidArgument(
         fmt::format("--nnodes {}: where are they? Run this command on every node with --node-rank "

@@ -25,7 +25,6 @@ struct Arguments {
   std::string hostfile = {};
   std::string include = {};
   std::string exclude = {};
-  std::string launcher = {};         // "mpirun", "srun"; empty: whichever fits
   std::string control_address = {};  // how the nodes of a hostfile or allocation reach this machine
   std::string job_id = {};
   std::string secret_file = {};

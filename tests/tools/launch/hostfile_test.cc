@@ -28,7 +28,9 @@ nlohmann::json HostsOf(const Layout& layout) {
 }
 
 TEST(Hostfile, ReadsWhatDeepSpeedReadsAndRefusesWhatItRefuses) {
-  for (const nlohmann::json& one : Golden()["hostfiles"]) {
+  const nlohmann::json golden = Golden();
+  ASSERT_EQ(golden["hostfiles"].size(), 10u);
+  for (const nlohmann::json& one : golden["hostfiles"]) {
     Result<Layout> layout = ParseHostfile(one["text"].get<std::string>(), "hosts");
     ASSERT_EQ(layout.ok(), !one.contains("error")) << one;
     if (layout.ok()) {
