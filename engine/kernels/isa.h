@@ -7,6 +7,8 @@
 #include <span>
 #include <string_view>
 
+#include "aio/base/status.h"
+
 // STRATA_ISAS(X) is X(name) for each, worst first.
 #if defined(__x86_64__)
 #define STRATA_ISAS(X) X(baseline) X(avx2) X(avx512)
@@ -16,7 +18,11 @@
 
 namespace strata::engine {
 
-// Those this build has and this machine runs, worst first.
+// Those this build has and this machine runs, worst first; none better than the one that
+// environment variable STRATA_MAX_ISA names, if it names one of them.
 std::span<const std::string_view> InstructionSets();
+
+// kInvalidArgument where STRATA_MAX_ISA names none.
+Status CheckInstructionSetLimit();
 
 }  // namespace strata::engine

@@ -17,6 +17,7 @@
 #include "engine/checkpoint/weight_source.h"
 #include "engine/comm/communicator.h"
 #include "engine/data/dataset.h"
+#include "engine/kernels/isa.h"
 #include "engine/optimizer/numa_threads.h"
 #include "engine/train/checkpointer.h"
 #include "engine/train/measure.h"
@@ -160,6 +161,7 @@ class Session final : public TrainingSession {
 
 // Before anything that takes time.
 Status Session::CheckStart(SessionOptions::Start start) const {
+  STRATA_RETURN_IF_ERROR(CheckInstructionSetLimit());
   if (start != SessionOptions::Start::kNew) return OkStatus();
   return RunDirectory::CheckFree(config_.train.run_dir);
 }

@@ -1,6 +1,7 @@
 // The program as a user meets it: help, wrong usage, errors, Ctrl-C, what it writes.
 #include "tests/tools/program.h"
 
+#include <fmt/format.h>
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 #include <signal.h>
@@ -11,9 +12,12 @@
 #include <fstream>
 #include <map>
 #include <nlohmann/json.hpp>
+#include <set>
 #include <sstream>
 #include <string>
 #include <vector>
+
+#include "engine/kernels/isa.h"
 
 namespace strata::tools {
 namespace {
@@ -283,6 +287,37 @@ TEST_F(ProgramTest, TraceAndMetricsAgree) {
     EXPECT_NEAR(traced_us[lane], metric_us[lane], 1.0) << lane;
     EXPECT_NEAR(stalled_us[lane], metric_stalled_us[lane], 1.0) << lane;
   }
+}
+
+// Whole runs of the program on each instruction set of this machine: a run may move to another.
+TEST_F(ProgramTest, EveryInstructionSetTrainsToTheSameBits) {
+  std::map<std::string, std::set<std::string>> hashes;  // by what is computed
+  for (std::string_view isa : engine::InstructionSets()) {
+    setenv("STRATA_MAX_ISA", std::string(isa).c_str(), 1);
+    for (const char* precision : {"bf16", "fp32", "fp16"}) {
+      for (const char* state : {"fp32", "int8"}) {
+        if (std::string_view(state) == "int8" && std::string_view(precision) != "bf16") continue;
+        const std::string of = fmt::format("{} {}", precision, state);
+        const std::string directory = fmt::format("{}/{}-{}-{}", directory_, isa, precision, state);
+        Outcome run = RunStrata({"train", WriteTinyConfig(directory, 3), "--json", "--set",
+                                 std::string("train.precision=") + precision, "--set",
+                                 std::string("optimizer.state=") + state});
+        EXPECT_EQ(run.exit_code, 0) << of << run.err;
+        hashes[of].insert(JsonValue(run.out, "state_hash"));
+      }
+    }
+    unsetenv("STRATA_MAX_ISA");
+  }
+  EXPECT_EQ(hashes.size(), 4u);
+  for (const auto& [of, seen] : hashes) EXPECT_EQ(seen.size(), 1u) << of;
+}
+
+TEST_F(ProgramTest, AnUnknownInstructionSetIsRefused) {
+  setenv("STRATA_MAX_ISA", "avx9000", 1);
+  Outcome outcome = RunStrata({"train", WriteTinyConfig(directory_, 1)});
+  unsetenv("STRATA_MAX_ISA");
+  EXPECT_EQ(outcome.exit_code, 1);
+  EXPECT_THAT(outcome.err, AllOf(HasSubstr("STRATA_MAX_ISA"), HasSubstr("avx9000")));
 }
 
 TEST_F(ProgramTest, CtrlCCommitsTheStepUnderWayAndResumeEndsWithTheSameBits) {
