@@ -69,6 +69,7 @@ RunRecord MakeRunRecord(const RunConfig& config, uint64_t data_fingerprint,
           .state_format = std::string(StateFormatName(*config.optimizer.state)),
           .parts = PartsOf(config),
           .world_size = config.train.world_size,
+          .stage = config.train.world_size > 1 ? config.zero.stage : 0,
           .data_fingerprint = data_fingerprint,
           .data_seed = config.data.seed,
           .seq_len = config.data.seq_len,
@@ -85,6 +86,7 @@ std::string ToJson(const RunRecord& record) {
   json["state_format"] = record.state_format;
   json["parts"] = record.parts;
   json["world_size"] = record.world_size;
+  if (record.world_size > 1) json["stage"] = record.stage;
   json["data_fingerprint"] = fmt::format("{:016x}", record.data_fingerprint);
   json["data_seed"] = record.data_seed;
   json["seq_len"] = record.seq_len;
@@ -105,6 +107,7 @@ Result<RunRecord> ParseRunRecord(const std::string& text) {
                      .state_format = json.value("state_format", RunRecord{}.state_format),
                      .parts = json.value("parts", RunRecord{}.parts),
                      .world_size = json.at("world_size").get<uint64_t>(),
+                     .stage = json.value("stage", RunRecord{}.stage),
                      .data_fingerprint =
                          std::stoull(json.at("data_fingerprint").get<std::string>(), nullptr, 16),
                      .data_seed = json.at("data_seed").get<uint64_t>(),
@@ -133,6 +136,7 @@ Status CheckResumable(const RunRecord& saved, const RunRecord& now) {
   STRATA_RETURN_IF_ERROR(
       MustAgree("parts of embedding, mlp and head (by [model] part_size)", saved.parts, now.parts));
   STRATA_RETURN_IF_ERROR(MustAgree("world_size", saved.world_size, now.world_size));
+  STRATA_RETURN_IF_ERROR(MustAgree("[zero_optimization] stage", saved.stage, now.stage));
   STRATA_RETURN_IF_ERROR(MustAgree("[data] seed", saved.data_seed, now.data_seed));
   STRATA_RETURN_IF_ERROR(MustAgree("[data] seq_len", saved.seq_len, now.seq_len));
   return MustAgree("[train] train_batch_size", saved.train_batch_size, now.train_batch_size);

@@ -27,6 +27,7 @@ struct RunRecord {
   std::string state_format = "fp32";  // of the optimizer; that of records that do not say
   std::string parts = "1 1 1";        // of embedding, mlp and head; before there were any
   uint64_t world_size = 1;
+  uint64_t stage = 0;  // of several ranks, whose blocks depend on it; of one 0
   uint64_t data_fingerprint = 0;
   uint64_t data_seed = 0;
   uint64_t seq_len = 0;

@@ -57,6 +57,17 @@ Status GiveAccess(const RunStateParts& parts, std::unique_ptr<BlockStore> store,
   return OkStatus();
 }
 
+// Before its blocks are looked for: with other ranks some are not found, or not missed.
+Status CheckSameRanks(const RunStateParts& parts, const RunConfig& saved) {
+  const uint64_t before = saved.train.world_size;
+  const uint64_t now = parts.run->config.train.world_size;
+  if (before == now) return OkStatus();
+  return FailedPrecondition(
+      fmt::format("cannot resume: the run has world_size = {}, and this job has {} ranks; start {} "
+                  "of them, or a new run with another [train] run_dir",
+                  before, now, before));
+}
+
 Status CheckStoreIsWhereItWas(const RunStateParts& parts, const RunConfig& saved) {
   std::vector<std::string> before = StoreDirectoriesOf(saved);
   const std::vector<std::string>& now = parts.run->store_directories;
@@ -148,6 +159,7 @@ Result<RunState> OpenAt(const RunStateParts& parts, const Committed& committed) 
 Status CheckStoreIsWhereItWas(const RunStateParts& parts) {
   if (!parts.directory->HasConfig()) return OkStatus();
   STRATA_ASSIGN_OR_RETURN(RunConfig saved, LoadRunConfig(parts.directory->ConfigPath()));
+  STRATA_RETURN_IF_ERROR(CheckSameRanks(parts, saved));
   return CheckStoreIsWhereItWas(parts, saved);
 }
 

@@ -1,8 +1,8 @@
 #include "engine/train/session.h"
 
 #include <fmt/format.h>
+#include <sched.h>
 #include <sys/resource.h>
-#include <unistd.h>
 
 #include <algorithm>
 #include <chrono>
@@ -48,11 +48,13 @@ double Median(std::vector<double> values) {
   return *middle;
 }
 
-// Of one that is not bound to cores of its own, its share of the machine's.
+// A rank that is bound to cores has those; of others each has its share of the machine's.
 uint64_t ThreadsPerRank(const Communicator& communicator) {
-  const uint64_t usable = std::max(1u, std::thread::hardware_concurrency());
-  const bool is_bound = usable < static_cast<uint64_t>(sysconf(_SC_NPROCESSORS_ONLN));
-  return is_bound ? usable : std::max<uint64_t>(1, usable / communicator.local_size());
+  const uint64_t online = std::max(1u, std::thread::hardware_concurrency());
+  cpu_set_t cores;
+  const bool is_known = sched_getaffinity(0, sizeof(cores), &cores) == 0;
+  const uint64_t usable = is_known ? static_cast<uint64_t>(CPU_COUNT(&cores)) : online;
+  return usable < online ? usable : std::max<uint64_t>(1, usable / communicator.local_size());
 }
 
 StepRunnerOptions RunnerOptions(const PlannedRun& run) {
@@ -74,9 +76,7 @@ class Session final : public TrainingSession {
   Session(const RunConfig& config, SessionObserver& observer)
       : config_(config), observer_(observer) {}
   ~Session() override {
-    if (!shares_memory_) return;
-    communicator_->UnshareMemory(device_->memory());
-    communicator_->UnshareMemory(host_->bytes());
+    if (shares_memory_) communicator_->UnshareMemory(device_->memory());
   }
 
   Status Prepare(const SessionOptions& options) {
@@ -118,6 +118,7 @@ class Session final : public TrainingSession {
   Status PlaceOptimizerThreads();
   Status MakeDriver();
 
+  Result<SessionSummary> RunSteps(const std::atomic<bool>& stop);
   Status PrepareStep();
   Result<StepReport> RunStep();
   StepReport MakeReport(const DrivenStep& step);
@@ -131,6 +132,7 @@ class Session final : public TrainingSession {
   }
 
   RunConfig config_;
+  std::string config_toml_;  // as given: what is resolved for this machine is not kept for others
   SessionObserver& observer_;
   std::unique_ptr<Communicator> owned_communicator_;
   Communicator* communicator_ = nullptr;
@@ -180,9 +182,10 @@ Status Session::FindRank(const SessionOptions& options) {
         "--nproc-per-node N', or look at the job with 'strata plan'",
         config_.train.world_size, world));
   }
-  STRATA_RETURN_IF_ERROR(CheckSame(*communicator_, "the configuration", ToToml(config_)));
-  if (config_.train.threads == 0) config_.train.threads = ThreadsPerRank(*communicator_);
-  return OkStatus();
+  config_toml_ = ToToml(config_);
+  if (world > 1 && config_.train.threads == 0)
+    config_.train.threads = ThreadsPerRank(*communicator_);
+  return CheckSame(*communicator_, "the configuration", config_toml_);
 }
 
 // One rank of each machine reads the text, the others what it made of it.
@@ -218,7 +221,7 @@ Status Session::PlanAndAllocate(const SessionOptions& options) {
   STRATA_ASSIGN_OR_RETURN(run_, PlanRun(config_, HardwareOf(config_)));
   STRATA_ASSIGN_OR_RETURN(device_, tiering::CreateCpuDevice(config_.memory.device_bytes, sharing));
   STRATA_ASSIGN_OR_RETURN(tiering::Arena host,
-                          tiering::Arena::Create("host", config_.memory.host_bytes, sharing));
+                          tiering::Arena::Create("host", config_.memory.host_bytes));
   host_.emplace(std::move(host));
   STRATA_ASSIGN_OR_RETURN(engine_,
                           options.create_engine(IoEngineOptionsOf(config_, host_->bytes())));
@@ -240,11 +243,10 @@ Status Session::MeasureAndPlanAgain() {
   return OkStatus();
 }
 
-// What ranks of this machine read of each other.
+// What ranks of this machine read of each other: what is exchanged is on the device.
 Status Session::ShareMemory() {
   if (communicator_->world_size() == 1) return OkStatus();
   STRATA_RETURN_IF_ERROR(communicator_->ShareMemory(device_->memory(), device_->memory_fd()));
-  STRATA_RETURN_IF_ERROR(communicator_->ShareMemory(host_->bytes(), host_->fd()));
   shares_memory_ = true;
   return OkStatus();
 }
@@ -319,7 +321,7 @@ Status Session::OpenOrCreateState(SessionOptions::Start start) {
 }
 
 Status Session::WriteDirectory() const {
-  STRATA_RETURN_IF_ERROR(directory_->WriteConfig(ToToml(config_)));
+  STRATA_RETURN_IF_ERROR(directory_->WriteConfig(config_toml_));
   STRATA_RETURN_IF_ERROR(directory_->WritePlan(PlanJson(run_.plan)));
   return directory_->TruncateMetrics(state_.progress.steps);
 }
@@ -327,6 +329,8 @@ Status Session::WriteDirectory() const {
 Status Session::PlaceOptimizerThreads() {
   // On the device they belong to its lane, which has work of other kinds.
   if (run_.layout.options.optimizer_home == tiering::Tier::kDevice) return OkStatus();
+  // Several ranks share a machine's nodes; who starts them says which cores each has.
+  if (communicator_->local_size() > 1) return OkStatus();
   STRATA_ASSIGN_OR_RETURN(tiering::Topology topology, tiering::Topology::Detect());
   topology_.emplace(std::move(topology));
   numa_ = PlaceOnNodes(*topology_, host_->bytes(), run_.threads,
@@ -414,15 +418,20 @@ Status Session::CommitStep(Checkpointer::Force force) {
 }
 
 Result<SessionSummary> Session::Run(const std::atomic<bool>& stop) {
+  Result<SessionSummary> summary = RunSteps(stop);
+  // The other ranks must not wait for this one.
+  if (!summary.ok()) communicator_->Abort(summary.status());
+  return summary;
+}
+
+Result<SessionSummary> Session::RunSteps(const std::atomic<bool>& stop) {
   while (driver_->steps_done() < config_.train.steps) {
     STRATA_ASSIGN_OR_RETURN(const bool stops, OnAnyRank(*communicator_, stop.load()));
     if (stops) break;
     Result<StepReport> report = RunStep();
     if (!report.ok()) {
-      const Status failure =
-          report.status().With(fmt::format("step {}", driver_->steps_done() + 1));
-      communicator_->Abort(failure);
-      return checkpointer_->AfterFailure(failure);
+      return checkpointer_->AfterFailure(
+          report.status().With(fmt::format("step {}", driver_->steps_done() + 1)));
     }
     step_seconds_.push_back(report->step_s);
     seconds_ += report->seconds();

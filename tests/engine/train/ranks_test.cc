@@ -8,6 +8,7 @@
 #include <filesystem>
 #include <set>
 #include <string>
+#include <tuple>
 #include <utility>
 #include <vector>
 
@@ -222,6 +223,56 @@ TEST(Ranks, AFaultOfOneRankIsAnErrorOfAll) {
   const RunOutcome rest = Outcome(job, scratch.path(), SessionOptions::Start::kResume);
   EXPECT_EQ(rest.first_step, 2u);
   EXPECT_EQ(rest.summary.state_hash, expected.summary.state_hash);
+}
+
+// Whatever ends one rank ends all of them, also what is only the first one's to do.
+TEST(Ranks, AMetricsFileThatCannotBeWrittenIsAnErrorOfAll) {
+  const Job job{.world = 2};
+  ScratchDirectory scratch;
+  const RunConfig config = ConfigOf(scratch.path(), job);
+  std::vector<Status> failures(2);
+  RunRanks(MachinesOf({2}), [&](Communicator& communicator) {
+    SessionOptions options{.communicator = &communicator};
+    failures[communicator.rank()] =
+        TrainWith(config, options, UINT64_MAX, [&](uint64_t step) {
+          if (step != 1 || communicator.rank() != 0) return;
+          std::filesystem::remove(scratch.path() + "/run/metrics.jsonl");
+          std::filesystem::create_directory(scratch.path() + "/run/metrics.jsonl");
+        }).status();
+  });
+  for (const Status& failure : failures) {
+    EXPECT_FALSE(failure.ok());
+    EXPECT_THAT(failure.message(), HasSubstr("metrics.jsonl"));
+  }
+}
+
+TEST(Ranks, AnotherStageOrNumberOfRanksIsRefusedAtResume) {
+  const Job job{.world = 2, .steps = 4};
+  ScratchDirectory scratch;
+  Outcome(job, scratch.path(), SessionOptions::Start::kNew, 2);
+  for (const auto& [world, stage, what] :
+       {std::tuple(2u, 1, "[zero_optimization] stage"), std::tuple(4u, 3, "world_size")}) {
+    Job other = job;
+    other.world = world;
+    other.stage = stage;
+    if (stage < 3) other.weights = "device";
+    for (const Result<RunOutcome>& outcome :
+         TrainRanks(MachinesOf({world}), ConfigOf(scratch.path(), other),
+                    SessionOptions::Start::kResume)) {
+      ASSERT_FALSE(outcome.ok());
+      EXPECT_THAT(outcome.status().message(), HasSubstr(what));
+    }
+  }
+  EXPECT_EQ(Outcome(job, scratch.path(), SessionOptions::Start::kResume).first_step, 2u);
+}
+
+// The threads that are found on one machine are not the next one's.
+TEST(Ranks, TheKeptConfigurationIsTheGivenOne) {
+  Job job{.world = 2};
+  job.more = {"train.threads=0"};
+  ScratchDirectory scratch;
+  Outcome(job, scratch.path(), SessionOptions::Start::kNew);
+  EXPECT_EQ(OrDie(LoadRunConfig(scratch.path() + "/run/config.toml")).train.threads, 0u);
 }
 
 // Of optimizer state, ZeRO's first promise: each rank keeps, reads and writes its own part.

@@ -69,7 +69,8 @@ TEST(RunRecordTest, DamageIsDataLossAndNamesTheRecord) {
     nlohmann::json missing = whole;
     missing.erase(key);
     // There was a time when records did not have these: see below.
-    if (key != "state_format" && key != "updates" && key != "parts" && key != "checkpoint")
+    if (key != "state_format" && key != "updates" && key != "parts" && key != "checkpoint" &&
+        key != "stage")
       damaged.push_back(missing.dump());
     nlohmann::json other_type = whole;
     other_type[key] = nlohmann::json::array();
@@ -111,6 +112,7 @@ TEST(RunRecordTest, TheStepMayDifferAndNothingElse) {
       {"[optimizer] state", [](RunRecord& r) { r.state_format = "int8"; }},
       {"part_size", [](RunRecord& r) { r.parts = "2 1 2"; }},
       {"world_size", [](RunRecord& r) { r.world_size = 1; }},
+      {"stage", [](RunRecord& r) { r.stage = 1; }},
       {"dataset", [](RunRecord& r) { r.data_fingerprint = 1; }},
       {"seed", [](RunRecord& r) { r.data_seed = 1; }},
       {"seq_len", [](RunRecord& r) { r.seq_len = 64; }},
