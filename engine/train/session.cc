@@ -21,6 +21,7 @@
 #include "engine/optimizer/numa_threads.h"
 #include "engine/train/checkpointer.h"
 #include "engine/train/measure.h"
+#include "engine/train/open_run_directory.h"
 #include "engine/train/plan_json.h"
 #include "engine/train/ranks.h"
 #include "engine/train/run_directory.h"
@@ -89,7 +90,7 @@ class Session final : public TrainingSession {
     observer_.OnPlanned(run_);
     STRATA_RETURN_IF_ERROR(ShareMemory());
     STRATA_RETURN_IF_ERROR(Together(OpenWeights()));
-    STRATA_RETURN_IF_ERROR(OpenRun(options.start));
+    STRATA_RETURN_IF_ERROR(OpenDirectory(options.start));
     STRATA_RETURN_IF_ERROR(OpenOrCreateState(options.start));
     STRATA_RETURN_IF_ERROR(Together(PlaceOptimizerThreads()));
     return Together(MakeDriver());
@@ -108,12 +109,10 @@ class Session final : public TrainingSession {
   Status OpenDatasets();
   Status MeasureAndPlanAgain();
   Status ShareMemory();
-  Status RemoveOld();
-  Status MakeDirectory();
   Status WriteDirectory() const;
   Status PlanAndAllocate(const SessionOptions& options);
   Status OpenWeights();
-  Status OpenRun(SessionOptions::Start start);
+  Status OpenDirectory(SessionOptions::Start start);
   Status OpenOrCreateState(SessionOptions::Start start);
   Status PlaceOptimizerThreads();
   Status MakeDriver();
@@ -262,34 +261,12 @@ Status Session::OpenWeights() {
   return OkStatus();
 }
 
-// Each rank its own blocks, then the first one the rest.
-Status Session::RemoveOld() {
-  STRATA_RETURN_IF_ERROR(Together(RemoveBlocksOf(config_, communicator_->rank())));
-  return Together(is_first() ? RemoveRun(config_) : OkStatus());
-}
-
-Status Session::MakeDirectory() {
-  const std::string& path = config_.train.run_dir;
-  Result<RunDirectory> directory =
-      is_new_directory_ ? RunDirectory::Create(path) : RunDirectory::Open(path);
-  if (directory.ok()) directory_.emplace(std::move(directory).value());
-  return directory.status();
-}
-
-// The first rank's directory is the run's. A rank that does not see it, on another machine, makes
-// one of the same name and run.
-Status Session::OpenRun(SessionOptions::Start start) {
-  const std::string& path = config_.train.run_dir;
-  if (start == SessionOptions::Start::kOverwrite) STRATA_RETURN_IF_ERROR(RemoveOld());
-  const bool is_new = start != SessionOptions::Start::kResume || !RunDirectory::HoldsRun(path);
-  STRATA_ASSIGN_OR_RETURN(is_new_directory_, OnAnyRank(*communicator_, is_first() && is_new));
-  STRATA_RETURN_IF_ERROR(Together(is_first() ? MakeDirectory() : OkStatus()));
-  STRATA_ASSIGN_OR_RETURN(std::string id,
-                          FromRankZero(*communicator_, is_first() ? directory_->run_id() : ""));
-  if (is_first()) return Together(OkStatus());
-  Result<RunDirectory> directory = RunDirectory::OpenOrAdopt(path, id);
-  if (directory.ok()) directory_.emplace(std::move(directory).value());
-  return Together(directory.status());
+Status Session::OpenDirectory(SessionOptions::Start start) {
+  STRATA_ASSIGN_OR_RETURN(OpenedRunDirectory opened,
+                          OpenRunDirectory(config_, start, *communicator_));
+  directory_.emplace(std::move(opened.directory));
+  is_new_directory_ = opened.is_new;
+  return OkStatus();
 }
 
 Status Session::OpenOrCreateState(SessionOptions::Start start) {
