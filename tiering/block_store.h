@@ -154,6 +154,8 @@ class BlockStore {
   // while a process has it open; ok when there is none. `directories` that are not there hold none.
   static Status Remove(const std::vector<std::string>& directories, const std::string& run_id,
                        uint32_t rank);
+  // The stores of all ranks that have files there.
+  static Status RemoveAll(const std::vector<std::string>& directories, const std::string& run_id);
   virtual ~BlockStore() = default;
 
   // Reads the live version. `into` is at least the block's size rounded up to 4096, address
@@ -165,8 +167,12 @@ class BlockStore {
   virtual StoreTicket StartWrite(StoreBlock block, std::span<const std::byte> from,
                                  aio::IoDone done = {}) = 0;
   // Part of a live version: offset and length multiples of 4096 (the end may be the rounded-up
-  // block size). No checksum. For export.
+  // block size). No checksum. For reading less than a block, or more than fits in memory.
   virtual Status ReadRange(StoreBlock block, uint64_t offset_bytes, std::span<std::byte> into) = 0;
+  // Reads a live version through `piece`, which may be smaller than the block and is aligned as its
+  // size is, to 4096, and compares its checksum, whatever `verify` says. Fails as a read does.
+  // Before ReadRange(), for blocks that are larger than the memory there is for them.
+  virtual Status Check(StoreBlock block, std::span<std::byte> piece) = 0;
 
   // Forgets a scratch block's version and frees its extent at once.
   virtual void Discard(StoreBlock block) = 0;
@@ -189,6 +195,23 @@ class BlockStore {
   virtual const std::vector<Generation>& generations() const = 0;  // valid ones, oldest first
   virtual StoreCounters counters() const = 0;
   virtual uint64_t capacity_bytes() const = 0;
+};
+
+// Keeps jobs out of a store without opening it, as whoever has it open does. Move-only; ends with
+// the object.
+class StoreHold {
+ public:
+  // kFailedPrecondition, naming the holder's pid, when another has it. The store is there.
+  static Result<StoreHold> Acquire(const std::vector<std::string>& directories,
+                                   const std::string& run_id, uint32_t rank);
+  StoreHold(StoreHold&&) noexcept;
+  StoreHold& operator=(StoreHold&&) noexcept;
+  ~StoreHold();
+
+ private:
+  struct Lock;
+  explicit StoreHold(std::unique_ptr<Lock> lock);
+  std::unique_ptr<Lock> lock_;
 };
 
 // Bytes of file over all directories, padding included, that a store of `blocks` takes when created

@@ -1,10 +1,15 @@
-// How a store ends.
+// How a store ends, and how it is kept from others.
 #include <fmt/format.h>
 #include <unistd.h>
 
 #include <cerrno>
+#include <charconv>
 #include <filesystem>
+#include <optional>
+#include <set>
 #include <string>
+#include <string_view>
+#include <utility>
 #include <vector>
 
 #include "tiering/block_store.h"
@@ -31,7 +36,39 @@ bool Exists(const std::string& path) {
   return std::filesystem::exists(path, ignored);
 }
 
+// Of a file called rank-N.something.
+std::optional<uint32_t> RankOf(std::string_view name) {
+  constexpr std::string_view kPrefix = "rank-";
+  if (!name.starts_with(kPrefix)) return std::nullopt;
+  name.remove_prefix(kPrefix.size());
+  uint32_t rank = 0;
+  auto [end, error] = std::from_chars(name.data(), name.data() + name.size(), rank);
+  const bool is_rank = error == std::errc() && end != name.data() + name.size() && *end == '.';
+  return is_rank ? std::optional(rank) : std::nullopt;
+}
+
+Status AddRanksIn(const std::string& folder, std::set<uint32_t>& ranks) {
+  std::error_code error;
+  std::filesystem::directory_iterator entry(folder, error);
+  for (; !error && entry != std::filesystem::directory_iterator(); entry.increment(error)) {
+    const std::string name = entry->path().filename();
+    if (auto rank = RankOf(name)) ranks.insert(*rank);
+  }
+  if (!error || error == std::errc::no_such_file_or_directory) return OkStatus();
+  return ErrnoStatus(error.value(), "list " + folder);
+}
+
 }  // namespace
+
+Status BlockStore::RemoveAll(const std::vector<std::string>& directories,
+                             const std::string& run_id) {
+  STRATA_ASSIGN_OR_RETURN(StorePaths paths, StorePaths::Create(directories, run_id, 0));
+  std::set<uint32_t> ranks;
+  for (size_t i = 0; i < directories.size(); ++i)
+    STRATA_RETURN_IF_ERROR(AddRanksIn(paths.Folder(i), ranks));
+  for (uint32_t rank : ranks) STRATA_RETURN_IF_ERROR(Remove(directories, run_id, rank));
+  return OkStatus();
+}
 
 Status BlockStore::Remove(const std::vector<std::string>& directories, const std::string& run_id,
                           uint32_t rank) {
@@ -57,5 +94,21 @@ Status BlockStore::Remove(const std::vector<std::string>& directories, const std
   }
   return OkStatus();
 }
+
+struct StoreHold::Lock {
+  StoreLock lock;
+};
+
+Result<StoreHold> StoreHold::Acquire(const std::vector<std::string>& directories,
+                                     const std::string& run_id, uint32_t rank) {
+  STRATA_ASSIGN_OR_RETURN(StorePaths paths, StorePaths::Create(directories, run_id, rank));
+  STRATA_ASSIGN_OR_RETURN(StoreLock lock, StoreLock::Acquire(paths.Lock()));
+  return StoreHold(std::make_unique<Lock>(std::move(lock)));
+}
+
+StoreHold::StoreHold(std::unique_ptr<Lock> lock) : lock_(std::move(lock)) {}
+StoreHold::StoreHold(StoreHold&&) noexcept = default;
+StoreHold& StoreHold::operator=(StoreHold&&) noexcept = default;
+StoreHold::~StoreHold() = default;
 
 }  // namespace strata::tiering

@@ -123,6 +123,8 @@ TEST_F(StoreFaultTest, AWriteTheDriveLostOrBentIsFoundOnReading) {
     Status status = store_.Read(0).status();
     EXPECT_EQ(status.code(), Code::kDataLoss);
     EXPECT_THAT(status.message(), HasSubstr("block 'a' (not committed yet)"));
+    Status checked = store_->Check(StoreBlock{0}, store_.Padded(0).first(4_KiB));
+    EXPECT_EQ(checked.message(), status.message());
   }
 }
 

@@ -1,6 +1,9 @@
 #include "tiering/block_store.h"
 
+#include <filesystem>
+#include <fstream>
 #include <future>
+#include <set>
 #include <thread>
 
 #include "tests/tiering/store_fixture.h"
@@ -15,6 +18,13 @@ uint64_t SumOfFileSizes(const std::string& folder) {
   for (const auto& entry : std::filesystem::directory_iterator(folder))
     if (entry.path().string().find(".blocks") != std::string::npos) bytes += entry.file_size();
   return bytes;
+}
+
+std::set<std::string> NamesIn(const std::string& folder) {
+  std::set<std::string> names;
+  for (const auto& entry : std::filesystem::directory_iterator(folder))
+    names.insert(entry.path().filename());
+  return names;
 }
 
 std::vector<uint64_t> Numbers(const std::vector<Generation>& generations) {
@@ -229,6 +239,49 @@ TEST_F(StoreTest, PartsOfABlockAreReadForExport) {
   ASSERT_TRUE(store_->ReadRange(StoreBlock{0}, 8_KiB, part).ok());
   EXPECT_TRUE(std::ranges::equal(part.first(10000 - 8_KiB), std::span(whole).subspan(8_KiB)));
   EXPECT_EQ(store_->ReadRange(StoreBlock{1}, 0, part).code(), Code::kNotFound);
+}
+
+// In memory for less than the block: pieces of any size, and the last one is shorter.
+TEST_F(StoreTest, ABlockIsCheckedInPieces) {
+  ASSERT_TRUE(Create(Options()).ok());
+  ASSERT_TRUE(store_.Write(0, 1).ok());
+  for (uint64_t piece_bytes : {4_KiB, 8_KiB, 12_KiB}) {
+    const Status status = store_->Check(StoreBlock{0}, store_.Padded(0).first(piece_bytes));
+    EXPECT_TRUE(status.ok()) << status.ToString();
+  }
+  EXPECT_EQ(store_->Check(StoreBlock{1}, store_.Padded(1)).code(), Code::kNotFound);
+}
+
+TEST_F(StoreTest, AHeldStoreIsKeptFromOthers) {
+  ASSERT_TRUE(Create(Options()).ok());
+  CommitSeeds(1);
+  EXPECT_EQ(StoreHold::Acquire({dir_.path()}, "test", 0).status().code(),
+            Code::kFailedPrecondition);
+  store_.Reset();
+  {
+    StoreHold hold = OrDie(StoreHold::Acquire({dir_.path()}, "test", 0));
+    EXPECT_EQ(Open(Options()).code(), Code::kFailedPrecondition);
+    EXPECT_EQ(BlockStore::Remove({dir_.path()}, "test", 0).code(), Code::kFailedPrecondition);
+    BlockStoreOptions options = Options();
+    options.read_only = true;
+    EXPECT_TRUE(Open(options).ok());
+  }
+  EXPECT_TRUE(Open(Options()).ok());
+}
+
+TEST_F(StoreTest, TheStoresOfAllRanksAreRemovedAndNothingElse) {
+  for (uint32_t rank : {0u, 3u, 11u}) {
+    BlockStoreOptions options = Options();
+    options.rank = rank;
+    ASSERT_TRUE(Create(options).ok());
+    if (rank != 3) CommitSeeds(rank);
+  }
+  store_.Reset();
+  std::ofstream(Folder() + "/rank-notes") << "not ours";
+  ASSERT_TRUE(BlockStore::RemoveAll({dir_.path()}, "test").ok());
+  EXPECT_EQ(NamesIn(Folder()), std::set<std::string>{"rank-notes"});
+  std::filesystem::remove(Folder() + "/rank-notes");
+  EXPECT_TRUE(BlockStore::RemoveAll({dir_.path()}, "test").ok());
 }
 
 TEST_F(StoreTest, SeveralBlocksAreWrittenAndReadAtOnceFromSeveralThreads) {

@@ -2,6 +2,7 @@
 
 #include <fmt/format.h>
 
+#include <algorithm>
 #include <numeric>
 #include <utility>
 
@@ -129,6 +130,11 @@ Status ExtentStore::EndRead(BlockState& state, const BlockVersion& version,
   End(state);
   if (!io_status.ok()) return io_status.With(Where(state, version));
   counters_.bytes_read += state.padded_bytes;
+  return CompareChecksum(state, version, checksum);
+}
+
+Status ExtentStore::CompareChecksum(const BlockState& state, const BlockVersion& version,
+                                    uint64_t checksum) const {
   if (checksum == version.checksum) return OkStatus();
   return DataLoss(fmt::format(
       "{}: its checksum is {:016x}, it was written with {:016x}: the drive returned other bytes "
@@ -223,17 +229,48 @@ Status ExtentStore::ReadRange(StoreBlock block, uint64_t offset_bytes, std::span
     End(state);
     return version.status();
   }
-  const aio::File& file = FileOf(*version);
-  offset_bytes += extents_.extent(version->extent).offset_bytes;
   lock.unlock();
-  aio::IoTicket ticket = engine_->StartRead(file, offset_bytes, into);
-  Status status = ticket.Wait();
-  ticket = aio::IoTicket();  // after a deadline: the memory is lent until the read is over
+  Status status = ReadPiece(*version, offset_bytes, into);
   lock.lock();
   End(state);
   if (!status.ok()) return status.With(Where(state, *version));
   counters_.bytes_read += into.size();
   return OkStatus();
+}
+
+// Of a block that is busy, so that its extent stays as it is.
+Status ExtentStore::ReadPiece(const BlockVersion& version, uint64_t offset_bytes,
+                              std::span<std::byte> into) {
+  aio::IoTicket ticket = engine_->StartRead(
+      FileOf(version), extents_.extent(version.extent).offset_bytes + offset_bytes, into);
+  Status status = ticket.Wait();
+  ticket = aio::IoTicket();  // after a deadline: the memory is lent until the read is over
+  return status;
+}
+
+Status ExtentStore::Check(StoreBlock block, std::span<std::byte> piece) {
+  std::unique_lock lock(mutex_);
+  BlockState& state = Begin(block);
+  STRATA_CHECK(!piece.empty() && piece.size() % kSlotAlignmentBytes == 0 &&
+               IsAligned(piece.data()));
+  auto version = BeginRead(state);
+  lock.unlock();
+  Status status = version.ok() ? CheckPieces(state, *version, piece) : version.status();
+  lock.lock();
+  End(state);
+  if (status.ok()) counters_.bytes_read += state.padded_bytes;
+  return status;
+}
+
+Status ExtentStore::CheckPieces(const BlockState& state, const BlockVersion& version,
+                                std::span<std::byte> piece) {
+  ChecksumOfPieces checksum;
+  for (uint64_t at = 0; at < state.about.size_bytes; at += piece.size()) {
+    std::span<std::byte> now = piece.first(std::min(piece.size(), state.padded_bytes - at));
+    STRATA_RETURN_IF_ERROR(ReadPiece(version, at, now).With(Where(state, version)));
+    checksum.Add(now.first(std::min(now.size(), state.about.size_bytes - at)));
+  }
+  return CompareChecksum(state, version, checksum.Value());
 }
 
 void ExtentStore::Discard(StoreBlock block) {

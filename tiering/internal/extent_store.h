@@ -65,6 +65,7 @@ class ExtentStore final : public BlockStore {
   StoreTicket StartWrite(StoreBlock block, std::span<const std::byte> from,
                          aio::IoDone done) override;
   Status ReadRange(StoreBlock block, uint64_t offset_bytes, std::span<std::byte> into) override;
+  Status Check(StoreBlock block, std::span<std::byte> piece) override;
   void Discard(StoreBlock block) override;
   bool HasVersion(StoreBlock block) const override;
   Result<uint64_t> Commit(std::string metadata, bool pin) override;
@@ -105,6 +106,11 @@ class ExtentStore final : public BlockStore {
   // Without mutex_.
   Status EndRead(BlockState& state, const BlockVersion& version, std::span<const std::byte> bytes,
                  const Status& io_status);
+  Status CompareChecksum(const BlockState& state, const BlockVersion& version,
+                         uint64_t checksum) const;
+  Status ReadPiece(const BlockVersion& version, uint64_t offset_bytes, std::span<std::byte> into);
+  Status CheckPieces(const BlockState& state, const BlockVersion& version,
+                     std::span<std::byte> piece);
   Status EndWrite(BlockState& state, const BlockVersion& version, const Status& io_status);
   bool ShouldVerify();
   Status CheckWritable() const;
