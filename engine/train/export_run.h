@@ -25,8 +25,9 @@ struct ExportRunSummary {
   uint64_t num_parameters = 0;
 };
 
-// Reads block by block, each checked against its checksum, and holds one block at a time; with
-// dtype fp32 the masters are exported, else the weights that the model computed with.
+// Of any number of ranks whose files are to be seen from here. What is read is checked against its
+// checksums, and passes through a few pages of memory. In the run's precision the weights are
+// exported that the model computed with, in another dtype the masters.
 Result<ExportRunSummary> ExportRun(const ExportRunOptions& options);
 
 }  // namespace strata::engine

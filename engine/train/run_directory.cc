@@ -183,8 +183,8 @@ Result<std::set<uint64_t>> RunDirectory::CheckpointSteps() const {
 }
 
 Status RunDirectory::RemoveFiles() const {
-  for (const char* name :
-       {"checkpoints", "metrics.jsonl", "plan.json", "trace.json", "config.toml", "run_id"}) {
+  for (const char* name : {"checkpoints", "metrics.jsonl", "plan.json", "trace.json", "config.toml",
+                           "stores.json", "run_id"}) {
     STRATA_RETURN_IF_ERROR(RemoveAll(fmt::format("{}/{}", path_, name)));
   }
   return OkStatus();

@@ -31,6 +31,8 @@ class RunDirectory {
   // The resolved configuration; there once the run has its first state.
   std::string ConfigPath() const { return path_ + "/config.toml"; }
   bool HasConfig() const;
+  // Which block stores are the run's (run_stores.h).
+  std::string StoresPath() const { return path_ + "/stores.json"; }
   Status WriteConfig(std::string_view toml) const;
   Status WritePlan(std::string_view json) const;
   Status WriteTrace(std::string_view chrome_trace_json) const;

@@ -118,7 +118,7 @@ Result<RunRecord> ParseRunRecord(const std::string& text) {
   }
 }
 
-Status CheckResumable(const RunRecord& saved, const RunRecord& now) {
+Status CheckSameState(const RunRecord& saved, const RunRecord& now) {
   if (saved.model_config != now.model_config) {
     return FailedPrecondition(
         fmt::format("cannot resume: the checkpoint holds another model\n  checkpoint: {}\n  "
@@ -126,15 +126,19 @@ Status CheckResumable(const RunRecord& saved, const RunRecord& now) {
                     "[train] run_dir",
                     saved.model_config, now.model_config));
   }
+  STRATA_RETURN_IF_ERROR(MustAgree("[train] precision", saved.precision, now.precision));
+  STRATA_RETURN_IF_ERROR(MustAgree("[optimizer] state", saved.state_format, now.state_format));
+  return MustAgree("parts of embedding, mlp and head (by [model] part_size)", saved.parts,
+                   now.parts);
+}
+
+Status CheckResumable(const RunRecord& saved, const RunRecord& now) {
+  STRATA_RETURN_IF_ERROR(CheckSameState(saved, now));
   if (saved.data_fingerprint != now.data_fingerprint) {
     return FailedPrecondition(
         "cannot resume: the dataset is not the one the checkpoint was made with (files were added, "
         "removed or changed); restore it, or start a new run with another [train] run_dir");
   }
-  STRATA_RETURN_IF_ERROR(MustAgree("[train] precision", saved.precision, now.precision));
-  STRATA_RETURN_IF_ERROR(MustAgree("[optimizer] state", saved.state_format, now.state_format));
-  STRATA_RETURN_IF_ERROR(
-      MustAgree("parts of embedding, mlp and head (by [model] part_size)", saved.parts, now.parts));
   STRATA_RETURN_IF_ERROR(MustAgree("world_size", saved.world_size, now.world_size));
   STRATA_RETURN_IF_ERROR(MustAgree("[zero_optimization] stage", saved.stage, now.stage));
   STRATA_RETURN_IF_ERROR(MustAgree("[data] seed", saved.data_seed, now.data_seed));

@@ -42,7 +42,10 @@ RunProgress FirstProgress(const RunConfig& config);
 std::string ToJson(const RunRecord& record);
 Result<RunRecord> ParseRunRecord(const std::string& json);
 
-// kFailedPrecondition naming the first thing that differs, both values, and what to do.
+// Both: kFailedPrecondition naming the first thing that differs, both values, and what to do.
+// Whether it is state of this model, in this format.
+Status CheckSameState(const RunRecord& saved, const RunRecord& now);
+// And whether going on from it is this run.
 Status CheckResumable(const RunRecord& saved, const RunRecord& now);
 
 }  // namespace strata::engine

@@ -13,6 +13,7 @@
 #include <vector>
 
 #include "tests/engine/comm/thread_world.h"
+#include "tests/engine/train/rank_jobs.h"
 #include "tests/engine/train/training_run.h"
 #include "tests/fakes/fault_engine.h"
 
@@ -21,65 +22,6 @@ namespace {
 
 using testing::ElementsAreArray;
 using testing::HasSubstr;
-
-struct Job {
-  uint32_t world = 1;
-  int stage = 3;
-  std::string weights = "nvme";
-  std::string optimizer = "nvme";
-  int steps = 3;
-  std::vector<std::string> more = {};
-};
-
-std::string Describe(const Job& job) {
-  return fmt::format("{} ranks, stage {}, weights {}, optimizer {}", job.world, job.stage,
-                     job.weights, job.optimizer);
-}
-
-// Eight sequences a step whatever the world, one at a time.
-RunConfig ConfigOf(const std::string& directory, const Job& job) {
-  std::vector<std::string> sets = OffloadTo(job.weights, job.optimizer, directory);
-  sets.insert(sets.end(),
-              {fmt::format("train.world_size={}", job.world), "train.train_batch_size=8",
-               fmt::format("train.gradient_accumulation_steps={}", 8 / job.world),
-               fmt::format("train.steps={}", job.steps),
-               fmt::format("zero_optimization.stage={}", job.stage), "checkpoint.keep_last=0"});
-  sets.insert(sets.end(), job.more.begin(), job.more.end());
-  return OrDie(TinyConfig(directory, sets));
-}
-
-// What every rank saw.
-std::vector<Result<RunOutcome>> TrainRanks(
-    const ThreadWorld& world, const RunConfig& config,
-    SessionOptions::Start start = SessionOptions::Start::kNew, uint64_t stop_after = UINT64_MAX) {
-  std::vector<Result<RunOutcome>> outcomes(world.machines.size(), Internal("did not run"));
-  RunRanks(world, [&](Communicator& communicator) {
-    SessionOptions options;
-    options.start = start;
-    options.communicator = &communicator;
-    outcomes[communicator.rank()] = TrainWith(config, options, stop_after);
-  });
-  return outcomes;
-}
-
-// Of rank 0, after a look at that all ranks agree.
-RunOutcome Outcome(const Job& job, const std::string& directory, SessionOptions::Start start,
-                   uint64_t stop_after = UINT64_MAX) {
-  std::vector<Result<RunOutcome>> outcomes =
-      TrainRanks(MachinesOf({job.world}), ConfigOf(directory, job), start, stop_after);
-  for (Result<RunOutcome>& outcome : outcomes) {
-    EXPECT_TRUE(outcome.ok()) << outcome.status().ToString();
-    if (!outcome.ok()) return {};
-    EXPECT_THAT(outcome->losses, ElementsAreArray(outcomes[0]->losses));
-    EXPECT_EQ(outcome->summary.state_hash, outcomes[0]->summary.state_hash);
-  }
-  return std::move(outcomes[0]).value();
-}
-
-RunOutcome Outcome(const Job& job) {
-  ScratchDirectory scratch;
-  return Outcome(job, scratch.path(), SessionOptions::Start::kNew);
-}
 
 void ExpectSameBits(const RunOutcome& a, const RunOutcome& b) {
   EXPECT_THAT(a.losses, ElementsAreArray(b.losses));
