@@ -15,6 +15,8 @@ struct Hardware {
   double h2d_bytes_per_s = 1e10;  // one copy alone, on one core for the cpu device
   double d2h_bytes_per_s = 1e10;
   double checksum_bytes_per_s = 1.5e10;  // XXH3 on one core; 0: no checksums
+  // That one core of the kernel and the rings moves to or from nvme; 0: they take no core's time.
+  double nvme_bytes_per_core_s = 0;
 
   uint32_t cores = 2;
   uint32_t op_threads = 2;  // cores that a compute, comm or cpu op keeps busy

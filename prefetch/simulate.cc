@@ -70,7 +70,9 @@ class Simulation {
   double ReadyTime(NodeIndex node) const;
   double StartReady();
   void SetRates();
+  double CoresLeftByTransfers(bool mixed) const;
   double RateOf(const Active& active, double slowdown, bool mixed) const;
+  double DriveRate(const Active& active, bool mixed) const;
   void Advance(double next_start_s);
   void EndStage(const Active& active);
 
@@ -146,14 +148,30 @@ void Simulation::SetRates() {
       if (work.resource == Resource::kDrive) ++num_drive_users;
     }
   }
-  const double cores = hardware_.cores;
+  const bool mixed = num_drive_users == 2;
+  const double cores = CoresLeftByTransfers(mixed);
   const double slowdown = wanted_cores > cores ? cores / wanted_cores : 1;
-  for (Active& active : active_) active.rate = RateOf(active, slowdown, num_drive_users == 2);
+  for (Active& active : active_) active.rate = RateOf(active, slowdown, mixed);
+}
+
+double Simulation::CoresLeftByTransfers(bool mixed) const {
+  constexpr double kAtLeast = 0.1;  // of all cores: the scheduler starves nobody
+  double cores = hardware_.cores;
+  for (const Active& active : active_) {
+    if (active.work->resource != Resource::kDrive) continue;
+    cores -= NvmeCoreSeconds(DriveRate(active, mixed), hardware_);
+  }
+  return std::max(cores, kAtLeast * hardware_.cores);
 }
 
 double Simulation::RateOf(const Active& active, double slowdown, bool mixed) const {
   if (active.work->resource == Resource::kOwn) return 1;
   if (active.work->resource == Resource::kCores) return slowdown;
+  return DriveRate(active, mixed);
+}
+
+// Bytes per second.
+double Simulation::DriveRate(const Active& active, bool mixed) const {
   if (active.lane == &lanes_[static_cast<size_t>(Lane::kNvmeRead)]) {
     return mixed ? MixedReadRate(hardware_) : hardware_.nvme_read_bytes_per_s;
   }

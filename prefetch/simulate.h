@@ -2,8 +2,8 @@
 //
 // A fluid model: at any moment the nodes under way share the resources. Ops on the cores want
 // op_threads cores each, copies and checksums one; when more are wanted than there are, all slow
-// down alike. The nvme lanes have the mixed rate while both are busy, each half of it, otherwise
-// their own.
+// down alike. What transfers of nvme take of the cores comes first. The nvme lanes have the mixed
+// rate while both are busy, each half of it, otherwise their own.
 #pragma once
 
 #include "prefetch/hardware.h"

@@ -46,6 +46,7 @@ double NvmeSeconds(double read_bytes, double written_bytes, const Hardware& hard
 struct LaneWork {
   std::array<double, kNumLanes> seconds{};
   double checksum_s = 0;
+  double transfer_s = 0;  // of the cores
   double read_bytes = 0;
   double written_bytes = 0;
 };
@@ -59,16 +60,17 @@ LaneWork WorkOf(const StepPlan& plan, const Hardware& hardware) {
     } else if (IsSerial(node.lane)) {
       seconds += CopySeconds(plan, node, hardware);
     } else {
+      const auto bytes = static_cast<double>(MovedBytes(plan, node));
       work.checksum_s += ChecksumSeconds(plan, node, hardware);
-      const bool read = node.kind == NodeKind::kRead;
-      (read ? work.read_bytes : work.written_bytes) += static_cast<double>(MovedBytes(plan, node));
+      work.transfer_s += NvmeCoreSeconds(bytes, hardware);
+      (node.kind == NodeKind::kRead ? work.read_bytes : work.written_bytes) += bytes;
     }
   }
   return work;
 }
 
 double CoresSeconds(const LaneWork& work, const Hardware& hardware) {
-  double core_seconds = work.checksum_s;
+  double core_seconds = work.checksum_s + work.transfer_s;
   for (size_t lane = 0; lane < kNumLanes; ++lane) {
     const bool copies = Lane(lane) == Lane::kH2d || Lane(lane) == Lane::kD2h;
     core_seconds += work.seconds[lane] * (copies ? 1 : hardware.op_threads);

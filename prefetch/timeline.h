@@ -52,10 +52,14 @@ Bound BoundOf(const StepPlan& plan, const Hardware& hardware);
 // at the same time in every process. Each event's args hold node, bytes and what it waited for. I/O
 // that was in flight together stands one after the other on its track, so that a lane's events add
 // up to its busy time; events of category "stall" fill the gaps and are named by their reason.
-struct NamedTimelines {
-  std::string name;
-  std::vector<Timeline> steps;
+struct TracedStep {
+  const StepPlan* plan = nullptr;
+  Timeline timeline;
 };
-std::string ChromeTrace(const StepPlan& plan, const std::vector<NamedTimelines>& processes);
+struct TracedSteps {
+  std::string name;
+  std::vector<TracedStep> steps;
+};
+std::string ChromeTrace(const std::vector<TracedSteps>& processes);
 
 }  // namespace strata::prefetch

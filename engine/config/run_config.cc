@@ -19,10 +19,10 @@ using config_internal::TomlLayer;
 
 auto FieldsOf(const prefetch::Hardware& h) {
   return std::tie(h.nvme_read_bytes_per_s, h.nvme_write_bytes_per_s, h.nvme_mixed_bytes_per_s,
-                  h.h2d_bytes_per_s, h.d2h_bytes_per_s, h.checksum_bytes_per_s, h.cores,
-                  h.op_threads, h.device_shares_cores, h.rates, h.compute_default_per_s,
-                  h.device_memory_bytes_per_s, h.comm_default_per_s, h.cpu_default_per_s,
-                  h.node_latency_s);
+                  h.h2d_bytes_per_s, h.d2h_bytes_per_s, h.checksum_bytes_per_s,
+                  h.nvme_bytes_per_core_s, h.cores, h.op_threads, h.device_shares_cores, h.rates,
+                  h.compute_default_per_s, h.device_memory_bytes_per_s, h.comm_default_per_s,
+                  h.cpu_default_per_s, h.node_latency_s);
 }
 
 bool SameHardware(const std::optional<prefetch::Hardware>& a,
@@ -47,8 +47,8 @@ Result<std::vector<TomlLayer>> ParseLayers(std::string_view text, const std::str
 
 bool operator==(const RunConfig& a, const RunConfig& b) {
   auto comparable = [](const RunConfig& c) {
-    return std::tie(c.model, c.data, c.train, c.optimizer, c.fp16, c.scheduler, c.zero, c.aio, c.memory,
-                    c.checkpoint);
+    return std::tie(c.model, c.data, c.train, c.optimizer, c.fp16, c.scheduler, c.zero, c.aio,
+                    c.memory, c.checkpoint);
   };
   return comparable(a) == comparable(b) && SameHardware(a.hardware, b.hardware);
 }

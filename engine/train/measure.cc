@@ -1,6 +1,7 @@
 #include "engine/train/measure.h"
 
 #include <fmt/format.h>
+#include <unistd.h>
 #include <xxhash.h>
 
 #include <algorithm>
@@ -24,7 +25,7 @@ using Bytes = std::span<std::byte>;
 using prefetch::Hardware;
 
 constexpr size_t kRounds = 5;
-constexpr uint64_t kCacheBytes = 96_MiB;  // more than a last-level cache holds
+constexpr uint64_t kCopyBytes = 64_MiB;
 
 double SecondsOf(const std::function<Status()>& work, Status& status) {
   auto begin = tiering::Clock::now();
@@ -46,6 +47,33 @@ Result<double> MedianSeconds(const std::function<void()>& before,
   std::sort(seconds.begin(), seconds.end());
   return seconds[kRounds / 2];
 }
+
+// More than the last-level cache holds.
+uint64_t CacheBytes() {
+  constexpr uint64_t kUnknown = 128_MiB;
+  const long last_level = sysconf(_SC_LEVEL3_CACHE_SIZE);
+  return last_level > 0 ? 2 * static_cast<uint64_t>(last_level) : kUnknown;
+}
+
+// Walks over memory that the run has and the measured work leaves alone, as the rest of a step
+// does: so caches hold of the work's bytes what they would in a step. A run that has no more memory
+// than they hold finds all of it there.
+class CacheWalk {
+ public:
+  CacheWalk(Bytes device_rest, Bytes host_rest) : rests_{device_rest, host_rest} {}
+
+  void operator()() const {
+    uint64_t left = CacheBytes();
+    for (Bytes rest : rests_) {
+      Bytes walked = rest.first(std::min<uint64_t>(rest.size(), left));
+      if (!walked.empty()) std::memset(walked.data(), 0, walked.size());
+      left -= walked.size();
+    }
+  }
+
+ private:
+  std::array<Bytes, 2> rests_;
+};
 
 // Ops that move a handful of bytes: their time is latency.
 bool IsTiny(const prefetch::TraceOp& op) {
@@ -80,13 +108,15 @@ class OpMeter {
   // Units of TraceOp::work per second.
   Result<double> Rate(prefetch::OpId id) {
     const prefetch::TraceOp& op = run_.program.trace.ops[Index(id)];
-    Bytes memory = TierOf(op.lane) == prefetch::Tier::kHost ? host_.bytes() : device_.memory();
+    const bool on_host = TierOf(op.lane) == prefetch::Tier::kHost;
+    Bytes memory = on_host ? host_.bytes() : device_.memory();
     Layout(op, memory);
     Fill(op, memory);
     prefetch::Operands operands{blocks_, workspace_};
-    Bytes rest = memory.subspan(std::min(used_, memory.size()));
-    STRATA_ASSIGN_OR_RETURN(double seconds, MedianSeconds([&] { EvictCaches(rest); },
-                                                          [&] { return RunOn(op, id, operands); }));
+    const CacheWalk walk(device_.memory().subspan(on_host ? 0 : used_),
+                         host_.bytes().subspan(on_host ? used_ : 0));
+    STRATA_ASSIGN_OR_RETURN(double seconds,
+                            MedianSeconds(walk, [&] { return RunOn(op, id, operands); }));
     return op.work / seconds;
   }
 
@@ -103,7 +133,7 @@ class OpMeter {
 
   Bytes Take(Bytes memory, uint64_t size) {
     Bytes taken = memory.subspan(used_, size);
-    used_ += RoundUp(size, tiering::kSlotAlignmentBytes);
+    used_ = std::min<uint64_t>(used_ + RoundUp(size, tiering::kSlotAlignmentBytes), memory.size());
     return taken;
   }
 
@@ -116,11 +146,6 @@ class OpMeter {
       const std::string& purpose = run_.program.trace.blocks[Index(op.accesses[i].block)].purpose;
       if (purpose == "batch") std::memset(blocks_[i].data(), 0, blocks_[i].size());
     }
-  }
-
-  static void EvictCaches(Bytes rest) {
-    Bytes walked = rest.first(std::min<uint64_t>(rest.size(), kCacheBytes));
-    if (!walked.empty()) std::memset(walked.data(), 0, walked.size());
   }
 
   Status RunOn(const prefetch::TraceOp& op, prefetch::OpId id, const prefetch::Operands& operands) {
@@ -203,27 +228,27 @@ Status MeasureLatency(tiering::Device& device, Hardware& hardware) {
 }
 
 Status MeasureCopies(tiering::Device& device, const tiering::Arena& host, Hardware& hardware) {
-  uint64_t size = std::min({device.memory().size(), host.size_bytes(), uint64_t{64_MiB}});
+  uint64_t size = std::min({device.memory().size(), host.size_bytes(), kCopyBytes});
   Bytes there = device.memory().first(size);
   Bytes here = host.bytes().first(size);
+  const CacheWalk walk(device.memory().subspan(size), host.bytes().subspan(size));
   std::unique_ptr<tiering::DeviceStream> stream = device.CreateStream("measure");
-  STRATA_ASSIGN_OR_RETURN(double in, MedianSeconds([] {},
-                                                   [&] {
-                                                     stream->CopyIn(there, here);
-                                                     return stream->Record().Wait();
-                                                   }));
-  STRATA_ASSIGN_OR_RETURN(double out, MedianSeconds([] {},
-                                                    [&] {
-                                                      stream->CopyOut(here, there);
-                                                      return stream->Record().Wait();
-                                                    }));
+  STRATA_ASSIGN_OR_RETURN(double in, MedianSeconds(walk, [&] {
+                            stream->CopyIn(there, here);
+                            return stream->Record().Wait();
+                          }));
+  STRATA_ASSIGN_OR_RETURN(double out, MedianSeconds(walk, [&] {
+                            stream->CopyOut(here, there);
+                            return stream->Record().Wait();
+                          }));
   hardware.h2d_bytes_per_s = static_cast<double>(size) / in;
   hardware.d2h_bytes_per_s = static_cast<double>(size) / out;
   return OkStatus();
 }
 
+// Of bytes that are in the caches: they have just been read, or computed.
 Status MeasureChecksum(const tiering::Arena& host, Hardware& hardware) {
-  Bytes memory = host.bytes().first(std::min(host.size_bytes(), uint64_t{64_MiB}));
+  Bytes memory = host.bytes().first(std::min(host.size_bytes(), kCopyBytes));
   volatile uint64_t sink = 0;  // keeps the hash from being optimised away
   STRATA_ASSIGN_OR_RETURN(double seconds, MedianSeconds([] {},
                                                         [&] {
@@ -256,12 +281,15 @@ Status MeasureDrives(const PlannedRun& run, std::span<std::byte> memory, aio::Io
                      Hardware& hardware) {
   Hardware sum = hardware;
   sum.nvme_read_bytes_per_s = sum.nvme_write_bytes_per_s = sum.nvme_mixed_bytes_per_s = 0;
+  sum.nvme_bytes_per_core_s = 0;
+  const size_t num_drives = run.store_directories.size();
   for (const std::string& directory : run.store_directories) {
     Hardware one;
     STRATA_RETURN_IF_ERROR(MeasureDrive(DriveOf(run, directory), memory, engine, one));
     sum.nvme_read_bytes_per_s += one.nvme_read_bytes_per_s;
     sum.nvme_write_bytes_per_s += one.nvme_write_bytes_per_s;
     sum.nvme_mixed_bytes_per_s += one.nvme_mixed_bytes_per_s;
+    sum.nvme_bytes_per_core_s += one.nvme_bytes_per_core_s / static_cast<double>(num_drives);
   }
   hardware = sum;
   return OkStatus();
@@ -297,6 +325,7 @@ std::string ToToml(const Hardware& hardware) {
   add("h2d_bytes_per_s", hardware.h2d_bytes_per_s);
   add("d2h_bytes_per_s", hardware.d2h_bytes_per_s);
   add("checksum_bytes_per_s", hardware.checksum_bytes_per_s);
+  add("nvme_bytes_per_core_s", hardware.nvme_bytes_per_core_s);
   add("compute_default_per_s", hardware.compute_default_per_s);
   add("device_memory_bytes_per_s", hardware.device_memory_bytes_per_s);
   add("comm_default_per_s", hardware.comm_default_per_s);

@@ -1,4 +1,5 @@
 #include <fmt/format.h>
+#include <sys/resource.h>
 #include <unistd.h>
 
 #include <algorithm>
@@ -40,6 +41,16 @@ class TemporaryFile {
   explicit TemporaryFile(aio::File file) : file_(std::move(file)) {}
   aio::File file_;
 };
+
+// Of the process, in user and kernel mode.
+double CpuSeconds() {
+  rusage usage{};
+  getrusage(RUSAGE_SELF, &usage);
+  auto seconds = [](const timeval& time) {
+    return static_cast<double>(time.tv_sec) + 1e-6 * static_cast<double>(time.tv_usec);
+  };
+  return seconds(usage.ru_utime) + seconds(usage.ru_stime);
+}
 
 struct Mix {
   bool reads = false;
@@ -108,11 +119,14 @@ Status MeasureDrive(const std::string& directory, Bytes memory, aio::IoEngine& e
 
   constexpr std::array<Mix, 3> kMixes = {{{.reads = true}, {.writes = true}, {true, true}}};
   std::array<std::array<double, kRounds>, kMixes.size()> rates{};
+  const double cpu_before_s = CpuSeconds();
   for (size_t round = 0; round < kRounds; ++round) {
     for (size_t mix = 0; mix < kMixes.size(); ++mix) {
       STRATA_ASSIGN_OR_RETURN(rates[mix][round], meter.Pass(kMixes[mix]));
     }
   }
+  const double moved = static_cast<double>(kRounds * kMixes.size() * kFileBytes);
+  hardware.nvme_bytes_per_core_s = moved / std::max(CpuSeconds() - cpu_before_s, 1e-3);
   hardware.nvme_read_bytes_per_s = Median(rates[0]);
   hardware.nvme_write_bytes_per_s = Median(rates[1]);
   hardware.nvme_mixed_bytes_per_s = Median(rates[2]);

@@ -231,8 +231,7 @@ prefetch::Hardware HardwareOf(const RunConfig& config) {
     hardware.cores = std::max(1u, std::thread::hardware_concurrency());
     hardware.op_threads = ResolveThreads(config);
   }
-  if (config.aio.verify == tiering::Verify::kOff)
-    hardware.checksum_bytes_per_s *= 2;  // writes only
+  AccountForVerify(config, hardware);
   return hardware;
 }
 

@@ -156,8 +156,7 @@ class Session final : public TrainingSession {
   tiering::StoreCounters counted_;  // when the last step was reported
   std::vector<double> step_seconds_;
   double seconds_ = 0;
-  std::vector<prefetch::Timeline> traced_;  // of steps of one kind
-  StepKind traced_kind_ = StepKind::kAfterNorm;
+  std::vector<std::pair<StepKind, prefetch::Timeline>> traced_;
 };
 
 // Before anything that takes time.
@@ -384,9 +383,8 @@ Result<StepReport> Session::RunStep() {
     return step.result.not_finite;
   }
   StepReport report = MakeReport(step);
-  if (traced_.empty()) traced_kind_ = step.kind;
-  if (traced_.size() < config_.train.trace_steps && traced_kind_ == step.kind)
-    traced_.push_back(std::move(step.timeline));
+  if (traced_.size() < config_.train.trace_steps)
+    traced_.push_back({step.kind, std::move(step.timeline)});
   return report;
 }
 
@@ -436,12 +434,15 @@ Status Session::FinishRun() {
 }
 
 Status Session::WriteTrace() {
-  StepView planned = StepOf(run_, traced_kind_);
   // Below each measured step stands what was expected of it.
-  std::vector<prefetch::Timeline> expected(traced_.size(), planned.predicted);
-  return directory_->WriteTrace(
-      prefetch::ChromeTrace(planned.plan, {{.name = "measured", .steps = traced_},
-                                           {.name = "simulated", .steps = std::move(expected)}}));
+  prefetch::TracedSteps measured{.name = "measured", .steps = {}};
+  prefetch::TracedSteps expected{.name = "simulated", .steps = {}};
+  for (const auto& [kind, timeline] : traced_) {
+    const StepView planned = StepOf(run_, kind);
+    measured.steps.push_back({&planned.plan, timeline});
+    expected.steps.push_back({&planned.plan, planned.predicted});
+  }
+  return directory_->WriteTrace(prefetch::ChromeTrace({measured, expected}));
 }
 
 Result<SessionSummary> Session::Summarise(bool stopped) {

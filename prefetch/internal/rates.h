@@ -29,6 +29,11 @@ inline double ChecksumSeconds(const StepPlan& plan, const Node& node, const Hard
   return static_cast<double>(MovedBytes(plan, node)) / hardware.checksum_bytes_per_s;
 }
 
+// Of a read or write of nvme: what the kernel and the ring do for it.
+inline double NvmeCoreSeconds(double bytes, const Hardware& hardware) {
+  return hardware.nvme_bytes_per_core_s == 0 ? 0 : bytes / hardware.nvme_bytes_per_core_s;
+}
+
 // What each direction gets while both are busy: half of the mixed rate, at most its own.
 inline double MixedReadRate(const Hardware& hardware) {
   return std::min(hardware.nvme_read_bytes_per_s, hardware.nvme_mixed_bytes_per_s / 2);

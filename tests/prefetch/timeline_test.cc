@@ -158,11 +158,22 @@ TEST(BoundOfTest, TheSimulatorIsNeverFasterThanTheBound) {
   }
 }
 
+// All steps of one plan.
+nlohmann::json TraceOf(const StepPlan& plan,
+                       const std::map<std::string, std::vector<Timeline>>& processes) {
+  std::vector<TracedSteps> traced;
+  for (const auto& [name, timelines] : processes) {
+    traced.push_back({.name = name, .steps = {}});
+    for (const Timeline& timeline : timelines) traced.back().steps.push_back({&plan, timeline});
+  }
+  return nlohmann::json::parse(ChromeTrace(traced));
+}
+
 TEST(ChromeTraceTest, IsJsonWithAProcessPerEntryAndATrackPerLane) {
   const StepPlan plan = HandPlan();
   const Timeline timeline = Simulate(plan, Hardware{});
-  const auto json = nlohmann::json::parse(
-      ChromeTrace(plan, {{"measured", {timeline, timeline}}, {"simulated \"fast\"", {timeline}}}));
+  const auto json =
+      TraceOf(plan, {{"measured", {timeline, timeline}}, {"simulated \"fast\"", {timeline}}});
   std::map<std::string, int> counts;
   for (const auto& event : json.at("traceEvents")) {
     if (event.at("ph") == "M") ++counts[event.at("name").get<std::string>()];
@@ -178,7 +189,7 @@ TEST(ChromeTraceTest, IsJsonWithAProcessPerEntryAndATrackPerLane) {
 TEST(ChromeTraceTest, AnEventNamesItsNodeItsBytesAndWhatItWaitedFor) {
   const StepPlan plan = HandPlan();
   const Timeline timeline = Simulate(plan, Hardware{});
-  const auto json = nlohmann::json::parse(ChromeTrace(plan, {{"measured", {timeline}}}));
+  const auto json = TraceOf(plan, {{"measured", {timeline}}});
   for (const auto& event : json.at("traceEvents")) {
     if (event.at("name") != "copy in v") continue;
     EXPECT_EQ(event.at("args").at("node"), 9);
@@ -193,7 +204,7 @@ TEST(ChromeTraceTest, AnEventNamesItsNodeItsBytesAndWhatItWaitedFor) {
 TEST(ChromeTraceTest, TheEventsOfALaneDoNotOverlapAndAddUpToItsBusyTime) {
   const StepPlan plan = ReadsOnly(4);
   const Timeline timeline = MakeTimeline({{1, 3}, {1.5, 2}, {2, 5}, {6, 7}}, 8);
-  const auto json = nlohmann::json::parse(ChromeTrace(plan, {{"measured", {timeline}}}));
+  const auto json = TraceOf(plan, {{"measured", {timeline}}});
   double sum_us = 0;
   double stalled_us = 0;
   double last_end_us = 0;
@@ -214,7 +225,7 @@ TEST(ChromeTraceTest, AGapIsAnEventNamedByItsReason) {
   const StepPlan plan = HandPlan();
   const Timeline timeline = Simulate(plan, Hardware{});
   const auto uses = UseOf(plan, timeline);
-  const auto json = nlohmann::json::parse(ChromeTrace(plan, {{"simulated", {timeline}}}));
+  const auto json = TraceOf(plan, {{"simulated", {timeline}}});
   std::array<std::map<std::string, double>, kNumLanes> stalled_s;
   for (const auto& event : json.at("traceEvents")) {
     if (event.at("ph") != "X" || event.at("cat") != "stall") continue;
@@ -230,12 +241,27 @@ TEST(ChromeTraceTest, AGapIsAnEventNamedByItsReason) {
   }
 }
 
+// Steps of several kinds, each with a plan of its own, stand one after the other.
+TEST(ChromeTraceTest, EachStepIsShownByItsOwnPlan) {
+  const StepPlan one_read = ReadsOnly(1), two_reads = ReadsOnly(2);
+  const std::vector<TracedStep> steps = {{&one_read, MakeTimeline({{0, 1}}, 1)},
+                                         {&two_reads, MakeTimeline({{0, 1}, {1, 3}}, 3)}};
+  const auto json = nlohmann::json::parse(ChromeTrace({{"measured", steps}}));
+  std::vector<std::pair<std::string, double>> events;
+  for (const auto& event : json.at("traceEvents"))
+    if (event.at("ph") == "X") events.emplace_back(event.at("name"), event.at("ts").get<double>());
+  ASSERT_EQ(events.size(), 3);
+  EXPECT_EQ(events[0], std::pair(NodeName(one_read, 0), 0.0));
+  EXPECT_EQ(events[1], std::pair(NodeName(two_reads, 0), 1e6));
+  EXPECT_EQ(events[2], std::pair(NodeName(two_reads, 1), 2e6));
+}
+
 // Predicted and measured of one step lie below each other, although one is longer.
 TEST(ChromeTraceTest, TheSameStepStartsAtTheSameTimeInEveryProcess) {
   const StepPlan plan = ReadsOnly(1);
   const Timeline fast = MakeTimeline({{0, 1}}, 1), slow = MakeTimeline({{0, 2}}, 2);
-  const auto json = nlohmann::json::parse(
-      ChromeTrace(plan, {{"measured", {slow, fast, slow}}, {"simulated", {fast, fast, fast}}}));
+  const auto json =
+      TraceOf(plan, {{"measured", {slow, fast, slow}}, {"simulated", {fast, fast, fast}}});
   std::map<int, std::vector<double>> starts_s;
   for (const auto& event : json.at("traceEvents"))
     if (event.at("ph") == "X")

@@ -253,6 +253,7 @@ void VisitHardware(FieldVisitor& v, std::optional<prefetch::Hardware>& hardware)
   v.Number("h2d_bytes_per_s", hardware->h2d_bytes_per_s, kPositive);
   v.Number("d2h_bytes_per_s", hardware->d2h_bytes_per_s, kPositive);
   v.Number("checksum_bytes_per_s", hardware->checksum_bytes_per_s, {.min = 0, .max = 1e18});
+  v.Number("nvme_bytes_per_core_s", hardware->nvme_bytes_per_core_s, {.min = 0, .max = 1e18});
   v.Integer("cores", hardware->cores, {1, 65536});
   v.Integer("op_threads", hardware->op_threads, {1, 65536});
   v.Flag("device_shares_cores", hardware->device_shares_cores);
