@@ -56,8 +56,8 @@ class Channel {
   // whole = the ranks' shards in rank order. whole.size() == world_size * shard.size(). The shard
   // may be its own place in `whole`, and must not overlap it otherwise.
   virtual Status AllGather(std::span<const std::byte> shard, std::span<std::byte> whole) = 0;
-  // Sums the ranks' `whole` and keeps this rank's part of the sum; sizes as in AllGather. fp32 or
-  // bf16, both sides. The shard may be its own place in `whole`.
+  // Sums the ranks' `whole` and keeps this rank's part of the sum; sizes as in AllGather, one dtype
+  // on both sides. The shard may be its own place in `whole`.
   virtual Status ReduceScatter(std::span<const std::byte> whole, std::span<std::byte> shard,
                                DType dtype) = 0;
   // Each number becomes its sum over the ranks.
@@ -80,6 +80,7 @@ struct Traffic {
   uint64_t bytes_received_between_nodes = 0;
 };
 using TrafficByCollective = std::array<Traffic, kNumCollectives>;
+Traffic Sum(const TrafficByCollective& traffic);  // of all kinds
 
 // Thread-safe but for ShareMemory(). Channels live as long as it does.
 class Communicator {

@@ -5,6 +5,8 @@ namespace {
 
 constexpr uint64_t kLongestPieceElements = 65536;
 
+}  // namespace
+
 // Where the sum replaces what was just read, it is in the caches already, and to write past them
 // costs more than it saves.
 Writes WritesOf(std::span<const std::byte> whole, std::span<const std::byte> shard) {
@@ -14,8 +16,6 @@ Writes WritesOf(std::span<const std::byte> whole, std::span<const std::byte> sha
   const bool fits = shard.size() < kPastCachesBytes;
   return fits || is_in_place ? Writes::kThroughCaches : Writes::kPastCaches;
 }
-
-}  // namespace
 
 uint64_t PieceElements(const RankMap& ranks, ChannelId channel) {
   const uint64_t fitting =

@@ -36,6 +36,9 @@ class SumBuffers {
   std::vector<float> memory_;
 };
 
+// How the sum of `whole` is best written to `shard`.
+Writes WritesOf(std::span<const std::byte> whole, std::span<const std::byte> shard);
+
 // The most elements a piece may have on a channel.
 uint64_t PieceElements(const RankMap& ranks, ChannelId channel);
 

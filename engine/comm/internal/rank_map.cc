@@ -42,6 +42,12 @@ uint32_t RankMap::node_of(uint32_t rank) const {
                                first_.begin() - 1);
 }
 
+uint32_t RankMap::max_local_size() const {
+  uint32_t most = 0;
+  for (uint32_t node = 0; node < num_nodes(); ++node) most = std::max(most, size_of(node));
+  return most;
+}
+
 uint32_t RankMap::server_of(uint32_t node, uint32_t remote_rank) const {
   return first_of(node) + (remote_rank - first_of(node_of(remote_rank))) % size_of(node);
 }

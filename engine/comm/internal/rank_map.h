@@ -26,6 +26,7 @@ class RankMap {
 
   uint32_t first_of(uint32_t node) const { return first_[node]; }
   uint32_t size_of(uint32_t node) const { return first_[node + 1] - first_[node]; }
+  uint32_t max_local_size() const;  // of all nodes
   uint32_t node_of(uint32_t rank) const;
   bool is_local(uint32_t rank) const {
     return rank >= first_of(node_) && rank < first_of(node_ + 1);

@@ -2,6 +2,7 @@
 
 #include <cstring>
 
+#include "engine/comm/internal/direct_sum.h"
 #include "engine/comm/internal/gather.h"
 #include "engine/comm/internal/spread.h"
 
@@ -42,20 +43,28 @@ Status RankedChannel::Gathered(Collective collective, std::span<const std::byte>
 
 Status RankedChannel::ReduceScatter(std::span<const std::byte> whole, std::span<std::byte> shard,
                                     DType dtype) {
-  STRATA_CHECK(dtype != DType::kF16);
   STRATA_CHECK(whole.size() == shard.size() * world_.ranks().world_size());
   STRATA_CHECK(shard.size() % SizeOf(dtype) == 0);
   Count(Collective::kReduceScatter);
   return Do([&] {
-    return OrderedSum(&world_, &state_, &buffers_, whole, shard, shard.size() / SizeOf(dtype),
-                      dtype)
-        .Run({.collective = Collective::kReduceScatter});
+    return SumSegment({.collective = Collective::kReduceScatter}, whole, shard,
+                      shard.size() / SizeOf(dtype), dtype);
   });
+}
+
+Status RankedChannel::SumSegment(Announcement announcement, std::span<const std::byte> whole,
+                                 std::span<std::byte> shard, uint64_t stride_elements,
+                                 DType dtype) {
+  if (SumsDirectly(world_.ranks(), dtype)) {
+    return DirectSum(&world_, &state_, &arriving_, whole, shard, stride_elements, dtype)
+        .Run(announcement);
+  }
+  return OrderedSum(&world_, &state_, &buffers_, whole, shard, stride_elements, dtype)
+      .Run(announcement);
 }
 
 // Each rank sums a segment, in place, and all gather the sums.
 Status RankedChannel::AllReduce(std::span<std::byte> numbers, DType dtype) {
-  STRATA_CHECK(dtype != DType::kF16);
   STRATA_CHECK(numbers.size() % SizeOf(dtype) == 0);
   constexpr uint64_t kLineElements = 64;  // so that segments begin at lines of the cache if the
                                           // numbers do
@@ -68,8 +77,8 @@ Status RankedChannel::AllReduce(std::span<std::byte> numbers, DType dtype) {
       numbers.subspan(begin * SizeOf(dtype), (end - begin) * SizeOf(dtype));
   Count(Collective::kAllReduce);
   return Do([&] {
-    STRATA_RETURN_IF_ERROR(OrderedSum(&world_, &state_, &buffers_, numbers, own, stride, dtype)
-                               .Run({.collective = Collective::kAllReduce}));
+    STRATA_RETURN_IF_ERROR(
+        SumSegment({.collective = Collective::kAllReduce}, numbers, own, stride, dtype));
     return Gather(&world_, &state_, own, numbers, stride * SizeOf(dtype))
         .Run({.collective = Collective::kAllReduce, .dtype = dtype});
   });

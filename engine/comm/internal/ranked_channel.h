@@ -26,6 +26,9 @@ class RankedChannel final : public Channel {
  private:
   Status Gathered(Collective collective, std::span<const std::byte> own,
                   std::span<std::byte> whole);
+  // A rank's segment of the sum of all `whole`.
+  Status SumSegment(Announcement announcement, std::span<const std::byte> whole,
+                    std::span<std::byte> shard, uint64_t stride_elements, DType dtype);
   Status Do(const std::function<Status()>& collective);
   void Count(Collective collective) { world_.counter().Add(collective, {.calls = 1}); }
 
@@ -33,7 +36,8 @@ class RankedChannel final : public Channel {
   std::atomic<bool> is_busy_ = false;
   ChannelState state_;
   SumBuffers buffers_;
-  std::vector<std::byte> small_;  // of all ranks
+  std::vector<std::byte> arriving_;  // of DirectSum
+  std::vector<std::byte> small_;     // of all ranks
 };
 
 }  // namespace strata::engine

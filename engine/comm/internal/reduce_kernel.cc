@@ -74,6 +74,11 @@ inline float LoadBf16(const std::byte* from, size_t i) {
   std::memcpy(&bits, from + i * sizeof(uint16_t), sizeof(uint16_t));
   return std::bit_cast<float>(static_cast<uint32_t>(bits) << 16);
 }
+inline float LoadF16(const std::byte* from, size_t i) {
+  _Float16 value;
+  std::memcpy(&value, from + i * sizeof(value), sizeof(value));
+  return static_cast<float>(value);
+}
 // ToBf16 of dtype.h with a choice in place of the branch, which vectorises.
 inline uint16_t RoundToBf16(float value) {
   const uint32_t bits = std::bit_cast<uint32_t>(value);
@@ -82,17 +87,38 @@ inline uint16_t RoundToBf16(float value) {
   return static_cast<uint16_t>((bits & 0x7fffffffu) > 0x7f800000u ? quiet : rounded);
 }
 
+inline uint16_t RoundToF16(float value) {
+  return std::bit_cast<uint16_t>(static_cast<_Float16>(value));
+}
+
 void AddF32(float* sum, const std::byte* from, size_t n) {
   for (size_t i = 0; i < n; ++i) sum[i] += LoadF32(from, i);
 }
 void AddBf16(float* sum, const std::byte* from, size_t n) {
   for (size_t i = 0; i < n; ++i) sum[i] += LoadBf16(from, i);
 }
+void AddF16(float* sum, const std::byte* from, size_t n) {
+  for (size_t i = 0; i < n; ++i) sum[i] += LoadF16(from, i);
+}
+void AddBlock(float* sum, const std::byte* from, DType dtype, size_t n) {
+  if (dtype == DType::kF32) return AddF32(sum, from, n);
+  if (dtype == DType::kBf16) return AddBf16(sum, from, n);
+  AddF16(sum, from, n);
+}
 void LoadBlock(float* sum, const std::byte* from, DType dtype, size_t n) {
   if (dtype == DType::kF32) {
     std::memcpy(sum, from, n * sizeof(float));
-  } else {
+  } else if (dtype == DType::kBf16) {
     for (size_t i = 0; i < n; ++i) sum[i] = LoadBf16(from, i);
+  } else {
+    for (size_t i = 0; i < n; ++i) sum[i] = LoadF16(from, i);
+  }
+}
+void RoundBlock(uint16_t* to, const float* sum, DType dtype, size_t n) {
+  if (dtype == DType::kBf16) {
+    for (size_t i = 0; i < n; ++i) to[i] = RoundToBf16(sum[i]);
+  } else {
+    for (size_t i = 0; i < n; ++i) to[i] = RoundToF16(sum[i]);
   }
 }
 
@@ -105,15 +131,13 @@ void SumBlock(const SumArguments& a, size_t begin, size_t n) {
   } else {
     LoadBlock(sum, a.sources[next++] + source_offset, a.source_dtype, n);
   }
-  for (; next < a.sources.size(); ++next) {
-    const std::byte* source = a.sources[next] + source_offset;
-    a.source_dtype == DType::kF32 ? AddF32(sum, source, n) : AddBf16(sum, source, n);
-  }
+  for (; next < a.sources.size(); ++next)
+    AddBlock(sum, a.sources[next] + source_offset, a.source_dtype, n);
   const size_t element_bytes = SizeOf(a.to_dtype);
   alignas(kLineBytes) uint16_t rounded[kBlockElements];
   const void* result = sum;
-  if (a.to_dtype == DType::kBf16) {
-    for (size_t i = 0; i < n; ++i) rounded[i] = RoundToBf16(sum[i]);
+  if (a.to_dtype != DType::kF32) {
+    RoundBlock(rounded, sum, a.to_dtype, n);
     result = rounded;
   }
   std::byte* to = a.to + begin * element_bytes;

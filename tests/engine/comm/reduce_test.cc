@@ -33,6 +33,8 @@ std::vector<std::byte> RandomNumbers(size_t num_elements, DType dtype, uint64_t 
     const Bf16 rounded = ToBf16(value);
     if (dtype == DType::kF32) std::memcpy(&bytes[i * 4], &value, 4);
     if (dtype == DType::kBf16) std::memcpy(&bytes[i * 2], &rounded, 2);
+    const F16 half = ToHalf(value * 100);  // sums overflow now and then
+    if (dtype == DType::kF16) std::memcpy(&bytes[i * 2], &half, 2);
   }
   return bytes;
 }
@@ -43,6 +45,11 @@ float At(const std::vector<std::byte>& bytes, size_t i, DType dtype) {
     std::memcpy(&value, &bytes[i * 4], 4);
     return value;
   }
+  if (dtype == DType::kF16) {
+    F16 half{};
+    std::memcpy(&half, &bytes[i * 2], 2);
+    return FromHalf(half);
+  }
   Bf16 value{};
   std::memcpy(&value, &bytes[i * 2], 2);
   return FromBf16(value);
@@ -50,7 +57,7 @@ float At(const std::vector<std::byte>& bytes, size_t i, DType dtype) {
 
 // Tails, odd addresses, both ways of writing: the bits of a plain loop.
 TEST_P(ReduceTest, SumsInOrderAndRoundsOnce) {
-  for (const DType dtype : {DType::kF32, DType::kBf16}) {
+  for (const DType dtype : {DType::kF32, DType::kBf16, DType::kF16}) {
     for (const size_t n : {0, 1, 15, 64, 2047, 2048, 5001}) {
       for (const bool has_partial : {false, true}) {
         std::vector<std::vector<std::byte>> sources;
@@ -76,7 +83,9 @@ TEST_P(ReduceTest, SumsInOrderAndRoundsOnce) {
             std::vector<std::byte> expected(SizeOf(dtype));
             const Bf16 rounded = ToBf16(sum);
             if (dtype == DType::kF32) std::memcpy(expected.data(), &sum, 4);
+            const F16 half = ToHalf(sum);
             if (dtype == DType::kBf16) std::memcpy(expected.data(), &rounded, 2);
+            if (dtype == DType::kF16) std::memcpy(expected.data(), &half, 2);
             ASSERT_EQ(std::memcmp(&to[n % 2 + i * SizeOf(dtype)], expected.data(), SizeOf(dtype)),
                       0)
                 << "element " << i << " of " << n;
