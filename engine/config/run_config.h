@@ -80,6 +80,8 @@ struct TrainConfig {
   // cost.
   std::optional<uint64_t> clip_calm_steps;
   Precision precision = Precision::kBf16;
+  // What gradients travel in between ranks. Never none after loading: "auto" is the precision.
+  std::optional<Precision> communication_data_type;
   uint64_t seed = 0;
   uint64_t threads = 0;  // 0: as many as there are cores
   uint64_t log_every_steps = 1;

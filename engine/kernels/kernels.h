@@ -139,10 +139,18 @@ class Kernels {
   virtual Status Add(const Stream& stream, const Matrix& a, const Matrix& b, const Matrix& out) = 0;
   // Converts between fp32 and bf16, or copies.
   virtual Status Cast(const Stream& stream, const Matrix& from, const Matrix& to) = 0;
+  // Sums of squares, for the global norm, are made in fp64 in an order that depends on the number
+  // of elements alone: pieces of fixed size, in each of them element i goes to sum i % 16. So any
+  // number of threads and every instruction set gives the same bits. Not finite if any element is
+  // not; nothing that is finite overflows.
+  //
   // Rounds fp32 to a format of 16 bits as Cast() does; *squares (fp64, device memory) becomes the
-  // sum of squares of what it wrote, in the order of sum_of_squares.h.
+  // sum of squares of what it wrote.
   virtual Status RoundAndSumSquares(const Stream& stream, std::span<const float> from,
                                     std::byte* to, DType dtype, double* squares) = 0;
+  // The same sum of numbers that are rounded already or need not be.
+  virtual Status SumOfSquares(const Stream& stream, std::span<const std::byte> numbers, DType dtype,
+                              double* squares) = 0;
   virtual Status Zero(const Stream& stream, std::span<std::byte> bytes) = 0;
 };
 

@@ -1,5 +1,3 @@
-#include "engine/kernels/sum_of_squares.h"
-
 #include <algorithm>
 #include <array>
 
@@ -32,21 +30,21 @@ double SumOfPieces(uint64_t num_elements, ThreadPool& pool, Sum sum) {
 
 }  // namespace
 
-double SumOfSquares(const std::byte* gradient, DType dtype, uint64_t num_elements, ThreadPool& pool,
-                    std::string_view instruction_set) {
-  const RowKernels* rows = FindRowKernels(instruction_set);
-  STRATA_CHECK(rows != nullptr);
-  return SumOfPieces(num_elements, pool, [&](uint64_t first, uint64_t count) {
-    return rows->sum_of_squares(gradient + first * SizeOf(dtype), dtype, count);
-  });
-}
-
 Status CpuKernels::RoundAndSumSquares(const Stream&, std::span<const float> from, std::byte* to,
                                       DType dtype, double* squares) {
   *squares = SumOfPieces(from.size(), pool_, [&](uint64_t first, uint64_t count) {
     return rows_.round_and_sum_squares(from.data() + first, to + first * SizeOf(dtype), dtype,
                                        count);
   });
+  return OkStatus();
+}
+
+Status CpuKernels::SumOfSquares(const Stream&, std::span<const std::byte> numbers, DType dtype,
+                                double* squares) {
+  *squares =
+      SumOfPieces(numbers.size() / SizeOf(dtype), pool_, [&](uint64_t first, uint64_t count) {
+        return rows_.sum_of_squares(numbers.data() + first * SizeOf(dtype), dtype, count);
+      });
   return OkStatus();
 }
 

@@ -276,7 +276,8 @@ StepProgram MakeProgramOf(const PlannedRun& run, StepKind kind, const PendingHom
        .parts_per_op = run.parts_per_op,
        .kind = kind,
        .pending_homes = pending_homes,
-       .optimizer_on_device = run.layout.options.optimizer_home == Tier::kDevice});
+       .optimizer_on_device = run.layout.options.optimizer_home == Tier::kDevice,
+       .communication = DTypeOf(*train.communication_data_type)});
 }
 
 Status CompileSteps(const Budgets& budgets, PlannedRun& run) {

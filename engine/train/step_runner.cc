@@ -7,8 +7,6 @@
 #include <cmath>
 #include <numeric>
 
-#include "engine/kernels/sum_of_squares.h"
-
 namespace strata::engine {
 namespace {
 
@@ -145,12 +143,15 @@ Status StepRunner::Run(prefetch::OpId op, const prefetch::Operands& operands,
     case OpRole::kAttentionBackward:
     case OpRole::kEmbeddingBackward:
       return RunBackward(payload, operands, stream);
+    case OpRole::kPackGradient:
+      return PackGradient(payload, b, stream);
     case OpRole::kReduceGradient:
-      return ReduceGradient(b);
+      return parts_.communicator->channel(ChannelId::kCommLane)
+          .ReduceScatter(b[0], b[1], payload.dtype);
     case OpRole::kRoundGradient:
       return RoundGradient(payload, b, stream);
     case OpRole::kNorm:
-      return AddNorm(payload, b);
+      return AddNorm(payload, b, stream);
     case OpRole::kClip:
       return Clip(b);
     case OpRole::kUpdate:
@@ -158,7 +159,7 @@ Status StepRunner::Run(prefetch::OpId op, const prefetch::Operands& operands,
     case OpRole::kReport:
       return Report(b);
     case OpRole::kAllReduceGradient:
-      return parts_.communicator->channel(ChannelId::kCommLane).AllReduce(b[0], DType::kF32);
+      return parts_.communicator->channel(ChannelId::kCommLane).AllReduce(b[0], payload.dtype);
     case OpRole::kTakeOwnGradient:
     case OpRole::kTakeOwnWeights:
       return TakeOwn(b, stream);
@@ -255,9 +256,11 @@ Status StepRunner::RunBackward(const OpPayload& payload, const prefetch::Operand
                                  operands.workspace);
 }
 
-Status StepRunner::ReduceGradient(Blocks blocks) const {
-  return parts_.communicator->channel(ChannelId::kCommLane)
-      .ReduceScatter(blocks[0], blocks[1], DType::kF32);
+Status StepRunner::PackGradient(const OpPayload& payload, Blocks blocks,
+                                const tiering::StreamContext& stream) const {
+  const size_t elements = blocks[0].size() / sizeof(float);
+  return parts_.kernels->Cast(stream, DenseMatrix(blocks[0].data(), DType::kF32, 1, elements),
+                              DenseMatrix(blocks[1].data(), payload.dtype, 1, elements));
 }
 
 // This rank's part of what it has whole.
@@ -295,14 +298,14 @@ Status StepRunner::RoundGradient(const OpPayload& payload, Blocks blocks,
   return round(own.begin, own.end, &As<double>(blocks[2])[payload.unit]);
 }
 
-Status StepRunner::AddNorm(const OpPayload& payload, Blocks blocks) {
+Status StepRunner::AddNorm(const OpPayload& payload, Blocks blocks,
+                           const tiering::StreamContext& stream) const {
+  if (payload.is_first) STRATA_RETURN_IF_ERROR(parts_.kernels->Zero(stream, blocks[1]));
   const DType dtype = parts_.layout->options.precision;
-  const std::span<double> norms = As<double>(blocks[1]);
-  if (payload.is_first) std::fill(norms.begin(), norms.end(), 0.0);
   const ElementRange own = OwnGradient(payload.unit, blocks[0].size() / SizeOf(dtype));
-  norms[payload.unit] =
-      SumOfSquares(blocks[0].data() + own.begin * SizeOf(dtype), dtype, own.end - own.begin, pool_);
-  return OkStatus();
+  return parts_.kernels->SumOfSquares(
+      stream, blocks[0].subspan(own.begin * SizeOf(dtype), (own.end - own.begin) * SizeOf(dtype)),
+      dtype, &As<double>(blocks[1])[payload.unit]);
 }
 
 // Of this rank's part of the gradients, as they are without the loss scale.

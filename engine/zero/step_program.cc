@@ -243,4 +243,11 @@ StepProgram MakeStepProgram(const StateLayout& layout, const LlamaModel& model,
   return ProgramBuilder(layout, model, options).Build();
 }
 
+double BytesSent(const StepProgram& program, uint32_t world_size) {
+  double work = 0;
+  for (const TraceOp& op : program.trace.ops)
+    if (op.lane == Lane::kComm) work += op.work;
+  return work * (world_size - 1) / world_size;
+}
+
 }  // namespace strata::engine

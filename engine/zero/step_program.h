@@ -58,10 +58,11 @@ enum class OpRole : uint8_t {
   kMlpBackward,        // weights R, x R, d R (last: RW), [sum W|RW], [kept RW], gradients W|RW
   kAttentionBackward,  // weights R, x R, d RW, [kept RW], gradients W|RW
   kEmbeddingBackward,  // tokens R, d R, gradients W|RW
+  kPackGradient,       // fp32 gradient R, what is sent of it W: where that is of 16 bits
   kReduceGradient,     // whole gradient R, shard's gradient W
   kAllReduceGradient,  // whole gradient RW (stages 0 and 1)
   kRoundGradient,      // fp32 gradient R, 16-bit gradient W, norms W|RW
-  kNorm,               // gradient R, norms W|RW: where gradients are not rounded
+  kNorm,               // gradient R, norms W|RW: where kRoundGradient has not added them
   kClip,               // norms R, clip W
   kUpdate,             // master or remainder RW, m RW, v RW, gradient R, [bf16: weights RW, or
                        // W|RW in format fp32, which does not read them], [clip R]
@@ -82,6 +83,7 @@ struct OpPayload {
   bool is_first = false;
   bool keeps_intermediates = false;  // attention and mlp: there is the operand [kept]
   bool is_scaled = false;            // kUpdate: by the clip coefficient, its last operand
+  DType dtype = DType::kF32;         // of gradients that are packed or reduced: as they are sent
 };
 
 struct StepProgram {
@@ -108,10 +110,18 @@ struct StepProgramOptions {
   StepKind kind = StepKind::kAfterNorm;
   PendingHomes pending_homes = {};   // of the gradients it keeps; kinds that keep none need none
   bool optimizer_on_device = false;  // updates on the compute lane, else on the cpu lane
+  // What gradients travel in between ranks: fp32, or the layout's precision. Then what each rank
+  // adds is rounded to it, and their fp32 sum is rounded to it once more, which is what the
+  // optimizer reads.
+  DType communication = DType::kF32;
 };
 
 // The trace of one rank's step. `model` gives workspaces and flops.
 StepProgram MakeStepProgram(const StateLayout& layout, const LlamaModel& model,
                             const StepProgramOptions& options);
+
+// Payload of collectives that a rank sends to others in a step, and gets from them: of what is
+// gathered or summed all but its own part, of what is all-reduced that twice.
+double BytesSent(const StepProgram& program, uint32_t world_size);
 
 }  // namespace strata::engine

@@ -345,6 +345,16 @@ class ReferenceKernels final : public engine::Kernels {
     return OkStatus();
   }
 
+  Status SumOfSquares(const Stream&, std::span<const std::byte> numbers, DType dtype,
+                      double* squares) override {
+    // As Matrix is for outputs, too, it points to mutable data.
+    const Matrix row = DenseMatrix(const_cast<std::byte*>(numbers.data()), dtype, 1,
+                                   numbers.size() / SizeOf(dtype));
+    *squares = 0;
+    ForEach(row, [&](size_t r, size_t col) { *squares += Load(row, r, col) * Load(row, r, col); });
+    return OkStatus();
+  }
+
   Status Zero(const Stream&, std::span<std::byte> bytes) override {
     std::memset(bytes.data(), 0, bytes.size());
     return OkStatus();

@@ -10,6 +10,7 @@ namespace {
 using namespace std::string_view_literals;
 
 constexpr std::array kPrecisions = {"bf16"sv, "fp32"sv, "fp16"sv};
+constexpr std::array kCommunicationTypes = {"auto"sv, "bf16"sv, "fp32"sv, "fp16"sv};
 constexpr std::array kRecomputes = {"auto"sv, "all"sv, "none"sv};
 constexpr std::array kSchedules = {"vertical"sv, "horizontal"sv};
 constexpr std::array kClipModes = {"auto"sv, "speculative"sv, "deferred"sv, "norm_first"sv};
@@ -48,6 +49,7 @@ void VisitTrain(FieldVisitor& v, TrainConfig& train) {
   v.Choice("clip_mode", train.clip_mode, kClipModes);
   v.OptionalInteger("clip_calm_steps", train.clip_calm_steps, {1, kSteps.max}, "auto");
   v.Choice("precision", train.precision, kPrecisions);
+  v.OptionalChoice("communication_data_type", train.communication_data_type, kCommunicationTypes);
   v.Integer("seed", train.seed, kAnySeed);
   v.Integer("threads", train.threads, {0, 4096});
   v.Integer("log_every_steps", train.log_every_steps, {1, kSteps.max});

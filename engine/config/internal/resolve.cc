@@ -130,6 +130,17 @@ Status ResolveStateFormat(Precision precision, std::optional<StateFormat>& state
       StateFormatName(*state), DTypeName(DTypeOf(precision))));
 }
 
+Status ResolveCommunication(TrainConfig& train) {
+  std::optional<Precision>& type = train.communication_data_type;
+  if (!type) type = train.precision;
+  if (*type == train.precision || *type == Precision::kFp32) return OkStatus();
+  const std::string_view precision = DTypeName(DTypeOf(train.precision));
+  return InvalidArgument(fmt::format(
+      "[train] communication_data_type = \"{}\" with precision = \"{}\": gradients travel as what "
+      "the optimizer reads or as fp32; set it to \"auto\" (that is {}) or \"fp32\"",
+      DTypeName(DTypeOf(*type)), precision, precision));
+}
+
 Status CheckClipMode(const TrainConfig& train) {
   // In fp16 a step may overflow, which is taken back as a clip is.
   bool may_take_back = train.gradient_clipping > 0 || train.precision == Precision::kFp16;
@@ -160,6 +171,7 @@ void Resolve(const Reader& reader, const std::string& model_config_path, RunConf
     note(CheckSequence(config), {"model.", "data.seq_len"});
   note(ResolveStateFormat(config.train.precision, config.optimizer.state),
        {"train.precision", "optimizer.state"});
+  note(ResolveCommunication(config.train), {"train.precision", "train.communication_data_type"});
   note(CheckClipMode(config.train), {"train.clip_mode", "train.gradient_clipping"});
   constexpr std::string_view kStage = "zero_optimization.stage";
   note(CheckOffloadOptimizer(config.zero), {kStage, "zero_optimization.offload_optimizer."});

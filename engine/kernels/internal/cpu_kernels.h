@@ -64,6 +64,8 @@ class CpuKernels final : public Kernels {
   Status Cast(const Stream& stream, const Matrix& from, const Matrix& to) override;
   Status RoundAndSumSquares(const Stream& stream, std::span<const float> from, std::byte* to,
                             DType dtype, double* squares) override;
+  Status SumOfSquares(const Stream& stream, std::span<const std::byte> numbers, DType dtype,
+                      double* squares) override;
   Status Zero(const Stream& stream, std::span<std::byte> bytes) override;
 
  private:

@@ -13,6 +13,8 @@ using tiering::Tier;
 ProgramBlocks::ProgramBlocks(const StateLayout& layout, const LlamaModel& model,
                              const StepProgramOptions& options, prefetch::Trace* trace)
     : layout_(layout), model_(model), options_(options), trace_(trace) {
+  STRATA_CHECK(options.communication == DType::kF32 ||
+               options.communication == layout.options.precision);
   AddState();
   if (KeepsGradients(options_.kind)) AddPending();
 }
@@ -99,6 +101,11 @@ BlockId ProgramBlocks::WholeGradient(uint32_t unit) {
 BlockId ProgramBlocks::ReducedGradient(uint32_t unit) {
   return Named(UnitName(unit) + "/g32 shard", "gradients",
                layout_.units[unit].shard_elements * sizeof(float));
+}
+
+BlockId ProgramBlocks::SentGradient(uint32_t unit) {
+  return Named(UnitName(unit) + "/g sent", "gradients",
+               layout_.units[unit].whole_elements * engine::SizeOf(options_.communication));
 }
 
 BlockId ProgramBlocks::RoundedGradient(uint32_t unit) {

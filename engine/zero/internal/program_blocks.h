@@ -37,9 +37,11 @@ class ProgramBlocks {
   // fp32 sums over micro-batches: of the whole unit, and of this rank's shard over all ranks.
   prefetch::BlockId WholeGradient(uint32_t unit);
   prefetch::BlockId ReducedGradient(uint32_t unit);
+  // What is sent of the whole gradient where it is reduced to shards, in 16 bits.
+  prefetch::BlockId SentGradient(uint32_t unit);
   // bf16, of what the reduced gradient is of.
   prefetch::BlockId RoundedGradient(uint32_t unit);
-  // What the optimizer reads: one of the three.
+  // What the optimizer reads: the rounded one, or without one the last of fp32.
   prefetch::BlockId FinalGradient(uint32_t unit);
   // This rank's part of a unit's weights ("w") or gradient ("g"), where it has them whole.
   prefetch::BlockId Own(uint32_t unit, std::string_view what, std::string_view purpose);
@@ -55,6 +57,10 @@ class ProgramBlocks {
     return layout_.options.shards_gradients() ? state.shard_elements : state.whole_elements;
   }
   bool rounds_gradients() const { return layout_.options.precision != DType::kF32; }
+  // Ranks send each other gradients of 16 bits.
+  bool packs_gradients() const {
+    return layout_.options.world_size > 1 && options_.communication != DType::kF32;
+  }
 
  private:
   void AddState();

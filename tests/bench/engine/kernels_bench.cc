@@ -10,7 +10,6 @@
 #include <vector>
 
 #include "engine/kernels/cpu_kernels.h"
-#include "engine/kernels/sum_of_squares.h"
 
 namespace strata::engine {
 namespace {
@@ -203,7 +202,6 @@ void RoundAndSumSquares(benchmark::State& state) {
   constexpr size_t kElements = 16 << 20;
   const auto num_threads = static_cast<uint32_t>(state.range(0));
   const std::unique_ptr<Kernels> kernels = MakeCpuKernels(num_threads).value();
-  ThreadPool pool = ThreadPool::Create(num_threads).value();
   Memory gradient(DType::kF32, 1, kElements), rounded(DType::kBf16, 1, kElements);
   const Matrix from = gradient.view(), to = rounded.view();
   double squares = 0;
@@ -214,7 +212,8 @@ void RoundAndSumSquares(benchmark::State& state) {
                                         to.data, to.dtype, &squares);
     } else {
       (void)kernels->Cast(kStream, from, to);
-      squares = SumOfSquares(to.data, to.dtype, kElements, pool);
+      (void)kernels->SumOfSquares(kStream, {to.data, kElements * SizeOf(to.dtype)}, to.dtype,
+                                  &squares);
     }
     benchmark::DoNotOptimize(squares);
   }

@@ -128,6 +128,13 @@ TEST(ConfigErrors, ASequenceLongerThanTheModelsPositionsIsRefused) {
               HasSubstr("seq_len 4096 exceeds the model's max_position_embeddings 2048"));
 }
 
+TEST(ConfigErrors, GradientsTravelAsTheOptimizerReadsThemOrInFp32) {
+  EXPECT_THAT(ErrorOf({"train.precision=bf16", "train.communication_data_type=fp16"}),
+              HasSubstr("communication_data_type = \"fp16\" with precision = \"bf16\""));
+  EXPECT_THAT(ErrorOf({"train.precision=fp32", "train.communication_data_type=bf16"}),
+              HasSubstr("set it to \"auto\""));
+}
+
 TEST(ConfigErrors, BatchSizesThatDoNotAgreeShowTheArithmetic) {
   EXPECT_THAT(ErrorOf({"train.train_batch_size=7", "train.train_micro_batch_size_per_gpu=2"}),
               HasSubstr("train_batch_size 7 = train_micro_batch_size_per_gpu 2 * "

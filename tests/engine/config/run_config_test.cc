@@ -24,6 +24,7 @@ TEST(RunConfig, WhatIsLeftOutHasItsDefault) {
   EXPECT_EQ(config.train.world_size, 1u);
   EXPECT_EQ(config.train.gradient_clipping, 1.0);
   EXPECT_EQ(config.train.precision, Precision::kBf16);
+  EXPECT_EQ(config.train.communication_data_type, Precision::kBf16);
   EXPECT_EQ(config.optimizer, OptimizerConfig{.state = StateFormat::kSplit});
   EXPECT_EQ(config.scheduler.type, SchedulerType::kConstant);
   EXPECT_EQ(config.zero, ZeroConfig{});
@@ -42,6 +43,7 @@ TEST(RunConfig, DefaultsFollowTheValuesTheyAreDerivedFrom) {
   EXPECT_EQ(config.scheduler.warmup_max_lr, 0.5);
   EXPECT_EQ(MinimalWith({"scheduler.type=WarmupDecayLR"}).scheduler.total_num_steps, 10u);
   EXPECT_EQ(MinimalWith({"train.seed=7", "data.seed=8"}).data.seed, 8u);
+  EXPECT_EQ(MinimalWith({"train.precision=fp16"}).train.communication_data_type, Precision::kFp16);
 }
 
 TEST(RunConfig, PathsAreRelativeToTheFileButWhatIsWrittenIsRelativeToTheWorkingDirectory) {

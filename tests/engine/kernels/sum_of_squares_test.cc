@@ -1,5 +1,4 @@
-#include "engine/kernels/sum_of_squares.h"
-
+// Kernels::SumOfSquares() and RoundAndSumSquares().
 #include <bit>
 #include <limits>
 
@@ -15,8 +14,12 @@ double PlainSum(const TestMatrix& x) { return Dot(x, x); }
 
 double SumOf(const TestMatrix& x, uint32_t num_threads,
              std::string_view instruction_set = InstructionSets().back()) {
-  ThreadPool pool = ThreadPool::Create(num_threads).value();
-  return SumOfSquares(x.view().data, x.dtype(), x.cols(), pool, instruction_set);
+  double squares = -1;
+  ExpectOk(MakeCpuKernels(num_threads, instruction_set)
+               .value()
+               ->SumOfSquares(kStream, std::span(x.view().data, x.cols() * SizeOf(x.dtype())),
+                              x.dtype(), &squares));
+  return squares;
 }
 
 double Round(Kernels& kernels, const TestMatrix& from, const TestMatrix& to) {
@@ -41,10 +44,10 @@ TEST(SumOfSquares, IsTheSumInDoubleWithTheSameBitsForAllThreadsAndInstructionSet
 // One call sums at most 256 pieces of 65536 before it starts over.
 TEST(SumOfSquares, MoreThan16MillionElementsAreAllCounted) {
   const std::vector<Bf16> ones(256 * 65536 + 70'000, ToBf16(1));
-  ThreadPool pool = ThreadPool::Create(2).value();
-  EXPECT_EQ(SumOfSquares(reinterpret_cast<const std::byte*>(ones.data()), DType::kBf16, ones.size(),
-                         pool),
-            static_cast<double>(ones.size()));
+  double squares = -1;
+  ExpectOk(MakeCpuKernels(2).value()->SumOfSquares(kStream, std::as_bytes(std::span(ones)),
+                                                   DType::kBf16, &squares));
+  EXPECT_EQ(squares, static_cast<double>(ones.size()));
 }
 
 TEST(SumOfSquares, AGradientThatIsNotFiniteShowsAndALargeOneDoesNotOverflow) {

@@ -58,7 +58,8 @@ struct Step {
   }
 };
 
-Step MakeStep(uint32_t stage, Tier optimizer_home = Tier::kDevice, bool clips = true) {
+Step MakeStep(uint32_t stage, Tier optimizer_home = Tier::kDevice, bool clips = true,
+              DType communication = DType::kBf16) {
   Step step;
   step.kernels = MakeCpuKernels(1).value();
   step.model = std::make_unique<LlamaModel>(
@@ -69,7 +70,8 @@ Step MakeStep(uint32_t stage, Tier optimizer_home = Tier::kDevice, bool clips = 
                                                    .stage = stage});
   step.program = MakeStepProgram(step.layout, *step.model,
                                  {.kind = clips ? StepKind::kAfterNorm : StepKind::kInBackward,
-                                  .optimizer_on_device = optimizer_home == Tier::kDevice});
+                                  .optimizer_on_device = optimizer_home == Tier::kDevice,
+                                  .communication = communication});
   return step;
 }
 
@@ -91,27 +93,38 @@ TEST(Stages, ShardWhatZeroSaysTheyShard) {
   }
 }
 
-// Per parameter: an fp32 all-reduce is 2 x 4 bytes, a reduce-scatter 4, a gather of bf16 weights 2:
-// one after the update in stages 1 and 2, one in each pass in stage 3 (the embedding has none in
-// backward, and the head has one pass).
+// Per parameter: an all-reduce is twice what gradients travel in, a reduce-scatter once that, a
+// gather of bf16 weights 2 bytes: one after the update in stages 1 and 2, one in each pass in stage
+// 3 (the embedding has none in backward, and the head has one pass).
 TEST(Stages, MoveTheBytesOfTheirCollectives) {
-  Step all_reduce = MakeStep(0);
-  uint64_t whole = 0, in_backward = 0;
-  for (const UnitState& unit : all_reduce.layout.units) whole += unit.whole_elements;
-  EXPECT_EQ(all_reduce.CommBytes(), static_cast<double>(8 * whole));
-  // Padded for one rank or for four.
-  auto whole_of = [](const Step& step) {
-    uint64_t elements = 0;
-    for (const UnitState& unit : step.layout.units) elements += unit.whole_elements;
-    return elements;
-  };
-  EXPECT_EQ(MakeStep(1).CommBytes(), static_cast<double>(10 * whole_of(MakeStep(1))));
-  EXPECT_EQ(MakeStep(2).CommBytes(), static_cast<double>(6 * whole_of(MakeStep(2))));
-  Step gathering = MakeStep(3);
-  for (size_t unit = 1; unit + 1 < gathering.layout.units.size(); ++unit)
-    in_backward += gathering.layout.units[unit].whole_elements;
-  EXPECT_EQ(gathering.CommBytes(),
-            static_cast<double>((4 + 2) * whole_of(gathering) + 2 * in_backward));
+  for (const DType communication : {DType::kBf16, DType::kF32}) {
+    const uint64_t sent = SizeOf(communication);
+    SCOPED_TRACE(DTypeName(communication));
+    const auto step_of = [&](uint32_t stage) {
+      return MakeStep(stage, Tier::kDevice, true, communication);
+    };
+    // Padded for one rank or for four.
+    const auto whole_of = [](const Step& step) {
+      uint64_t elements = 0;
+      for (const UnitState& unit : step.layout.units) elements += unit.whole_elements;
+      return elements;
+    };
+    const auto expect = [&](uint32_t stage, uint64_t bytes_per_parameter, uint64_t more_bytes) {
+      const Step step = step_of(stage);
+      EXPECT_EQ(step.CommBytes(),
+                static_cast<double>(bytes_per_parameter * whole_of(step) + more_bytes))
+          << "stage " << stage;
+    };
+    EXPECT_EQ(BytesSent(step_of(2).program, kRanks), step_of(2).CommBytes() * 3 / 4);
+    expect(0, 2 * sent, 0);
+    expect(1, 2 * sent + 2, 0);
+    expect(2, sent + 2, 0);
+    const Step gathering = step_of(3);
+    uint64_t in_backward = 0;
+    for (size_t unit = 1; unit + 1 < gathering.layout.units.size(); ++unit)
+      in_backward += gathering.layout.units[unit].whole_elements;
+    expect(3, sent + 2, 2 * in_backward);
+  }
 }
 
 TEST(Stages, EveryTraceCompilesAndVerifiesWithEachOffload) {
