@@ -151,13 +151,10 @@ void PrintSummary(const Console& console, const engine::SessionSummary& summary,
   Print("moved   {} read from nvme, {} written to it\n", FormatBytes(summary.nvme_bytes_read),
         FormatBytes(summary.nvme_bytes_written));
   if (run.config.train.world_size > 1) {
-    uint64_t sent = 0, received = 0;
-    for (const engine::Traffic& traffic : summary.traffic) {
-      sent += traffic.bytes_sent;
-      received += traffic.bytes_received;
-    }
+    const engine::Traffic traffic = Sum(summary.traffic);
     Print("ranks   {}; the first one sent {} and received {}; numbers above are its own\n",
-          run.config.train.world_size, FormatBytes(sent), FormatBytes(received));
+          run.config.train.world_size, FormatBytes(traffic.bytes_sent),
+          FormatBytes(traffic.bytes_received));
   }
   if (summary.median_step_s > 0) {
     Print("step    {} median{}\n", Duration(summary.median_step_s),

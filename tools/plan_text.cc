@@ -101,6 +101,11 @@ std::string PerParameter(uint64_t bytes, const PlannedRun& run) {
   return fmt::format("{:.2f}", static_cast<double>(bytes) / elements);
 }
 
+uint64_t CommBytes(const PlannedRun& run) {
+  const auto world = static_cast<uint32_t>(run.config.train.world_size);
+  return static_cast<uint64_t>(engine::BytesSent(run.program, world));
+}
+
 std::string DescribeTraffic(const PlannedRun& run) {
   prefetch::Traffic traffic = prefetch::TrafficOf(run.plan);
   Table table(
@@ -117,6 +122,10 @@ std::string DescribeTraffic(const PlannedRun& run) {
   table.AddRow({"nvme per parameter", PerParameter(lane(Lane::kNvmeRead), run),
                 PerParameter(lane(Lane::kNvmeWrite), run)});
   table.AddRow({"device (in, out)", FormatBytes(lane(Lane::kH2d)), FormatBytes(lane(Lane::kD2h))});
+  if (run.config.train.world_size > 1) {
+    const std::string sent = FormatBytes(CommBytes(run));
+    table.AddRow({"other ranks (from, to)", sent, sent});
+  }
   return table.ToString();
 }
 
@@ -305,6 +314,7 @@ std::string PlanToJson(const PlannedRun& run) {
   for (size_t lane = 0; lane < prefetch::kNumLanes; ++lane) {
     json["bytes_by_lane"][std::string(LaneName(Lane(lane)))] = traffic.bytes_by_lane[lane];
   }
+  json["comm_bytes_sent"] = CommBytes(run);
   return json.dump();
 }
 

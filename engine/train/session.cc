@@ -154,6 +154,7 @@ class Session final : public TrainingSession {
   double commit_s_ = 0;             // of the last commit
   double change_s_ = 0;             // before this step: flushing, changing plans
   tiering::StoreCounters counted_;  // when the last step was reported
+  Traffic sent_;                    // the same of collectives
   std::vector<double> step_seconds_;
   double seconds_ = 0;
   std::vector<std::pair<StepKind, prefetch::Timeline>> traced_;
@@ -330,6 +331,7 @@ Status Session::MakeDriver() {
                   state_.progress);
   STRATA_RETURN_IF_ERROR(driver_->Prepare());
   counted_ = state_.store->counters();
+  sent_ = Sum(communicator_->traffic());
   return OkStatus();
 }
 
@@ -358,6 +360,9 @@ StepReport Session::MakeReport(const DrivenStep& step) {
   report.lanes = UseOf(planned.plan, step.timeline);
   report.nvme_bytes_read = counted_.bytes_read - before.bytes_read;
   report.nvme_bytes_written = counted_.bytes_written - before.bytes_written;
+  const Traffic sent_before = std::exchange(sent_, Sum(communicator_->traffic()));
+  report.comm_bytes_sent = sent_.bytes_sent - sent_before.bytes_sent;
+  report.comm_bytes_received = sent_.bytes_received - sent_before.bytes_received;
   return report;
 }
 

@@ -44,6 +44,8 @@ std::string ToJson(const StepReport& report) {
   json["bound_s"] = report.bound_s;
   json["nvme_bytes_read"] = report.nvme_bytes_read;
   json["nvme_bytes_written"] = report.nvme_bytes_written;
+  json["comm_bytes_sent"] = report.comm_bytes_sent;
+  json["comm_bytes_received"] = report.comm_bytes_received;
   for (size_t lane = 0; lane < prefetch::kNumLanes; ++lane) {
     const LaneUse& use = report.lanes[lane];
     nlohmann::ordered_json entry;

@@ -19,7 +19,7 @@ struct StepReport {
   double gradient_norm = 0;
   bool clipped = false;
   StepKind kind = StepKind::kAfterNorm;
-  bool skipped = false;              // fp16: its gradients overflowed, and nothing was updated
+  bool skipped = false;                   // fp16: its gradients overflowed, and nothing was updated
   std::optional<double> loss_scale = {};  // fp16: of this step
   bool rolled_back = false;  // its updates were; they are made again, clipped, with the next step
   uint64_t tokens = 0;
@@ -35,6 +35,10 @@ struct StepReport {
   // As the store counted them since the report before: with that step's checkpoint.
   uint64_t nvme_bytes_read = 0;
   uint64_t nvme_bytes_written = 0;
+  // Payload of collectives that left this rank for others and that came from them, since the report
+  // before.
+  uint64_t comm_bytes_sent = 0;
+  uint64_t comm_bytes_received = 0;
 
   double seconds() const { return step_s + commit_s + change_s; }
   double tokens_per_s() const { return static_cast<double>(tokens) / seconds(); }

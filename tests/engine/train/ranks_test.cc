@@ -4,6 +4,7 @@
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
+#include <array>
 #include <cmath>
 #include <filesystem>
 #include <set>
@@ -45,6 +46,36 @@ TEST_P(RanksTest, AllStagesAndOffloadsGiveTheSameBits) {
       ExpectSameBits(Outcome(job), expected);
     }
   }
+}
+
+// What gradients travel in changes what is computed; who keeps what, and where ranks are, does not.
+// fp16 begins with a loss scale that overflows, on some ranks before the others.
+TEST(Ranks, GradientsOfEveryTypeTravelWithTheSameBitsInAllStagesAndOverNodes) {
+  std::set<uint64_t> hashes;
+  for (const auto& [precision, sent] : {std::pair("bf16", "bf16"), std::pair("bf16", "fp32"),
+                                        std::pair("fp16", "fp16"), std::pair("fp16", "fp32")}) {
+    Job job{.world = 4, .steps = 6};
+    job.more = {fmt::format("train.precision={}", precision),
+                fmt::format("train.communication_data_type={}", sent)};
+    if (std::string(precision) == "fp16") job.more.push_back("fp16.initial_scale_power=19");
+    SCOPED_TRACE(fmt::format("{} sent as {}", precision, sent));
+    const RunOutcome expected = Outcome(job);
+    hashes.insert(expected.summary.state_hash);
+    for (int stage : {0, 1, 2}) {
+      job.stage = stage;
+      job.weights = job.optimizer = "device";
+      SCOPED_TRACE(Describe(job));
+      ExpectSameBits(Outcome(job), expected);
+    }
+    ScratchDirectory scratch;
+    job.stage = 3;
+    ExpectSameBits(OrDie(TrainRanks(MachinesOf({1, 3}), ConfigOf(scratch.path(), job)).front()),
+                   expected);
+    if (std::string(precision) == "bf16") continue;
+    EXPECT_TRUE(expected.skipped.front());
+    EXPECT_FALSE(expected.skipped.back());
+  }
+  EXPECT_EQ(hashes.size(), 4u);
 }
 
 // Gradients of the same eight sequences, summed in another order: fp32 sums round otherwise in
@@ -226,6 +257,41 @@ TEST(Ranks, EachRankMovesItsShareOfTheState) {
                          static_cast<double>(alone.nvme_bytes_written.back());
     // Blocks are padded to 4 KiB, which is much of a small model's.
     EXPECT_NEAR(share * world, 1, 0.15) << world;
+  }
+}
+
+// Of parameters of 2 bytes, for (N - 1) / N of which a rank sends its part to, or reads its part
+// from, the others: stage 0 reduces and gathers the sums, 1 gathers the weights after that, 2
+// leaves out the gathering of sums, 3 gathers the weights in forward and in backward; there the
+// embedding needs none, and the head has one pass for both.
+double BytesInTheory(const RunConfig& config, int stage, double bytes_per_gradient) {
+  double parameters = 0, in_backward = 0;
+  for (const UnitSpec& unit : UnitsOf(config.model.llama, PartElementsOf(config))) {
+    const double elements = static_cast<double>(unit.num_elements);
+    parameters += elements;
+    if (unit.kind == UnitKind::kAttention || unit.kind == UnitKind::kMlp) in_backward += elements;
+  }
+  const double reduce = bytes_per_gradient * parameters;
+  const double gather = 2 * parameters;
+  const std::array<double, 4> all = {2 * reduce, 2 * reduce + gather, reduce + gather,
+                                     reduce + gather + 2 * in_backward};
+  const double world = static_cast<double>(config.train.world_size);
+  return all[static_cast<size_t>(stage)] * (world - 1) / world;
+}
+
+TEST(Ranks, BytesSentAreThoseOfTheory) {
+  for (uint32_t world : {2u, 4u}) {
+    for (int stage : {0, 1, 2, 3}) {
+      for (const auto& [sent, bytes] : {std::pair("bf16", 2.0), std::pair("fp32", 4.0)}) {
+        Job job{world, stage, "device", "device"};
+        job.more = {fmt::format("train.communication_data_type={}", sent)};
+        SCOPED_TRACE(Describe(job) + ", gradients as " + sent);
+        ScratchDirectory scratch;
+        const double theory = BytesInTheory(ConfigOf(scratch.path(), job), stage, bytes);
+        for (uint64_t of_step : Outcome(job).comm_bytes_sent)
+          EXPECT_NEAR(static_cast<double>(of_step) / theory, 1, 0.02);
+      }
+    }
   }
 }
 

@@ -27,7 +27,9 @@ StepReport Report() {
                     .commit_s = 0.5,
                     .lanes = {},
                     .nvme_bytes_read = 3,
-                    .nvme_bytes_written = 4};
+                    .nvme_bytes_written = 4,
+                    .comm_bytes_sent = 5,
+                    .comm_bytes_received = 6};
   report.lanes[static_cast<size_t>(Lane::kCompute)] = {
       .bytes = 0, .busy_s = 0.5, .idle_s = 0.1, .stalled_s = {{"h2d", 0.3}, {"start", 0.1}}};
   report.lanes[static_cast<size_t>(Lane::kNvmeRead)] = {
@@ -54,6 +56,8 @@ TEST(StepReportTest, IsOneLineOfJsonThatBeginsWithTheStep) {
   EXPECT_EQ(json["tokens_per_s"], 200);
   EXPECT_EQ(json["nvme_bytes_read"], 3);
   EXPECT_EQ(json["nvme_bytes_written"], 4);
+  EXPECT_EQ(json["comm_bytes_sent"], 5);
+  EXPECT_EQ(json["comm_bytes_received"], 6);
   EXPECT_EQ(json["lanes"].size(), prefetch::kNumLanes);
   EXPECT_EQ(json["lanes"]["nvme-read"]["bytes"], 3'000);
   EXPECT_EQ(json["lanes"]["compute"]["stalled_s"]["h2d"], 0.3);

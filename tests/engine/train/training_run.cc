@@ -65,6 +65,7 @@ class Recorder final : public SessionObserver {
     outcome_->nvme_bytes_read.push_back(report.nvme_bytes_read);
     outcome_->nvme_bytes_written.push_back(report.nvme_bytes_written);
     outcome_->checkpoint_bytes_written.push_back(report.checkpoint_bytes_written);
+    outcome_->comm_bytes_sent.push_back(report.comm_bytes_sent);
     outcome_->kinds.push_back(report.kind);
     if (on_step_) on_step_(report.step);
     // The flag is looked at before the next step: what is running then is committed.

@@ -59,6 +59,7 @@ struct RunOutcome {
   std::vector<uint64_t> nvme_bytes_read;
   std::vector<uint64_t> nvme_bytes_written;
   std::vector<uint64_t> checkpoint_bytes_written;
+  std::vector<uint64_t> comm_bytes_sent;
   std::vector<StepKind> kinds;
   SessionSummary summary;
   uint64_t first_step = 0;
