@@ -1,0 +1,225 @@
+#!/usr/bin/env python3
+"""What a rank has and sends, planned and measured, for ZeRO's stages on 1, 2 and 4 ranks.
+
+    tests/bench/memory_per_rank.py STRATA [--json] [--stages 0,1,2,3] [--ranks 1,2,4] [--offloads none,nvme]
+
+A small Llama is planned with room for all, then with budgets of just what that plan takes; offloaded to
+nvme with the smallest budgets that it can have (but 16 MiB of host at least). So it is trained for a few
+steps. Memory of a rank is the kernel's: proportional set sizes of all ranks' processes
+together, at their peak, over the ranks. (Of a peer's memory that a rank reads, resident sizes count the
+pages in both.) Beside device and host it has the program and its libraries, some tens of MiB. What a rank
+sends in a step is counted; theory has (N - 1) / N of bf16 parameters: an all-reduce twice, a
+reduce-scatter and a gather once each.
+
+Trains in a temporary folder of $STRATA_BENCH_DIR (default: here). Exit code 1 when a rank sends 2 % more
+or less than planned, or takes 256 MiB more than its budgets.
+"""
+
+import argparse
+import json
+import os
+import pathlib
+import re
+import shutil
+import subprocess
+import sys
+import tempfile
+import time
+
+ROOT = pathlib.Path(__file__).resolve().parents[2]
+ALLOWANCE_BYTES = 256 << 20
+LEAST_HOST_MIB = 16  # through which the first state goes to the device
+STEPS = 4
+SETTINGS = {
+    "model.vocab_size": 320, "model.hidden_size": 512, "model.intermediate_size": 1408,
+    "model.num_hidden_layers": 8, "model.num_attention_heads": 8, "data.seq_len": 64,
+    "train.steps": STEPS, "train.train_batch_size": 4, "train.train_micro_batch_size_per_gpu": 1,
+    "train.threads": 1, "checkpoint.keep_last": 0,
+}
+MPI_ENVIRONMENT = {"OMPI_ALLOW_RUN_AS_ROOT": "1", "OMPI_ALLOW_RUN_AS_ROOT_CONFIRM": "1",
+                   "OMPI_MCA_rmaps_base_oversubscribe": "1"}
+
+
+def settings_of(stage, ranks, offload, folder):
+    settings = dict(SETTINGS)
+    settings.update({"data.path": f"'{ROOT / 'docs'}'", "train.run_dir": f"'{folder / 'run'}'",
+                     "train.world_size": ranks, "zero_optimization.stage": stage})
+    for what, least_stage in (("offload_optimizer", 1), ("offload_param", 3)):
+        if offload == "none" or stage < least_stage:
+            continue
+        settings[f"zero_optimization.{what}.device"] = f"'{offload}'"
+        if offload == "nvme":
+            settings[f"zero_optimization.{what}.nvme_path"] = f"'{folder / 'nvme'}'"
+    return settings
+
+
+def write_config(folder, settings):
+    path = folder / "run.toml"
+    path.write_text("".join(f"{key} = {value}\n" for key, value in settings.items()))
+    return path
+
+
+def call(command):
+    done = subprocess.run([str(word) for word in command], capture_output=True, text=True, check=False)
+    if not done.stdout:
+        raise SystemExit(f"memory_per_rank: {' '.join(map(str, command))}: {done.stderr.strip()}")
+    return json.loads(done.stdout)  # of a plan that does not fit, too
+
+
+def roomy_budgets(strata, folder, settings):
+    """What a plan with room for all takes, in MiB."""
+    settings = {**settings, "memory.device": "'4GiB'", "memory.host": "'4GiB'"}
+    roomy = call([strata, "plan", write_config(folder, settings), "--json"])
+    return {"device": -(-roomy["peak_device_bytes"] // (1 << 20)),
+            "host": -(-roomy["peak_host_bytes"] // (1 << 20))}
+
+
+def smallest_budgets(strata, folder, settings):
+    """The least that the run can have, in MiB; what is on the drive is not cached then."""
+    settings = {**settings, "memory.device": "'1MiB'", "memory.host": "'1MiB'"}
+    tight = call([strata, "plan", write_config(folder, settings), "--json"])
+    device, host = re.search(r'device = "(\d+)MiB", host = "(\d+)MiB"', tight["error"]).groups()
+    return {"device": int(device), "host": int(host)}
+
+
+def plan(strata, folder, offload, settings):
+    """With budgets that suit the offload; they are left in the folder's configuration."""
+    budgets = (smallest_budgets if offload == "nvme" else roomy_budgets)(strata, folder, settings)
+    budgets["host"] = max(budgets["host"], LEAST_HOST_MIB)
+    settings.update({f"memory.{tier}": f"'{mib}MiB'" for tier, mib in budgets.items()})
+    return call([strata, "plan", write_config(folder, settings), "--json"])
+
+
+def processes_below(ancestor, program):
+    """Those that run the program, the ancestor itself among them."""
+    children = {}
+    for entry in filter(str.isdigit, os.listdir("/proc")):
+        try:
+            stat = pathlib.Path(f"/proc/{entry}/stat").read_text()
+        except OSError:
+            continue  # it has just ended
+        children.setdefault(int(stat.rsplit(")", 1)[1].split()[1]), []).append(int(entry))
+    found, left = [], [ancestor]
+    while left:
+        pid = left.pop()
+        left += children.get(pid, [])
+        try:
+            if os.readlink(f"/proc/{pid}/exe") == program:
+                found.append(pid)
+        except OSError:
+            continue
+    return found
+
+
+def proportional_bytes(pid):
+    try:
+        for line in pathlib.Path(f"/proc/{pid}/smaps_rollup").read_text().splitlines():
+            if line.startswith("Pss:"):
+                return int(line.split()[1]) * 1024
+    except OSError:
+        pass  # it has just ended
+    return 0
+
+
+def train(strata, folder, ranks):
+    """Peak bytes of all ranks together."""
+    program = str(pathlib.Path(strata).resolve())
+    command = [program, "train", str(folder / "run.toml"), "--json"]
+    if ranks > 1:
+        command = ["mpirun", "-n", str(ranks)] + command
+    peak = 0
+    with open(folder / "out.jsonl", "wb") as out, open(folder / "err.txt", "wb") as err:
+        job = subprocess.Popen(command, stdout=out, stderr=err,
+                               env={**os.environ, **MPI_ENVIRONMENT})
+        while job.poll() is None:
+            pids = processes_below(job.pid, program)
+            peak = max(peak, sum(proportional_bytes(pid) for pid in pids))
+            time.sleep(0.01)
+    if job.returncode != 0:
+        raise SystemExit(f"memory_per_rank: {' '.join(command)}: {(folder / 'err.txt').read_text()}")
+    return peak
+
+
+def store_bytes(folder):
+    files = [*folder.glob("**/*.blocks")]
+    return sum(path.stat().st_blocks * 512 for path in files)
+
+
+def measure(strata, stage, ranks, offload, base):
+    folder = pathlib.Path(tempfile.mkdtemp(dir=base))
+    (folder / "nvme").mkdir()
+    planned = plan(strata, folder, offload, settings_of(stage, ranks, offload, folder))
+    peak = train(strata, folder, ranks)
+    lines = (folder / "run" / "metrics.jsonl").read_text().splitlines()
+    row = {
+        "stage": stage, "ranks": ranks, "offload": offload, "parameters": planned["parameters"],
+        "device_bytes": planned["peak_device_bytes"], "host_bytes": planned["peak_host_bytes"],
+        "measured_bytes": peak / ranks,
+        "store_bytes": planned["store_bytes"], "measured_store_bytes": store_bytes(folder) / ranks,
+        "comm_bytes_sent": planned["comm_bytes_sent"],
+        "measured_comm_bytes_sent": json.loads(lines[-1])["comm_bytes_sent"],
+    }
+    shutil.rmtree(folder)
+    return row
+
+
+def faults_of(row):
+    where = f"stage {row['stage']} on {row['ranks']} ranks, offload {row['offload']}"
+    faults = []
+    budgets = row["device_bytes"] + row["host_bytes"]
+    if row["measured_bytes"] > budgets + ALLOWANCE_BYTES:
+        faults.append(f"{where}: a rank takes {row['measured_bytes']:.0f} bytes, planned {budgets}")
+    sent, planned = row["measured_comm_bytes_sent"], row["comm_bytes_sent"]
+    if abs(sent - planned) > 0.02 * planned:
+        faults.append(f"{where}: a rank sends {sent} bytes in a step, planned {planned}")
+    return faults
+
+
+def table(rows):
+    print(f"{rows[0]['parameters'] / 1e6:.1f}M parameters, bf16; MiB of one rank; sent in a step\n")
+    print("| stage | ranks | offload | device | host | both | measured | store | measured "
+          "| sent | measured |")
+    print("|---|---|---|---|---|---|---|---|---|---|---|")
+    for row in rows:
+        mib = {key: f"{value / 2**20:.1f}" for key, value in row.items() if "bytes" in key}
+        both = (row["device_bytes"] + row["host_bytes"]) / 2**20
+        print(f"| {row['stage']} | {row['ranks']} | {row['offload']} | {mib['device_bytes']} "
+              f"| {mib['host_bytes']} | {both:.1f} | {mib['measured_bytes']} | {mib['store_bytes']} "
+              f"| {mib['measured_store_bytes']} | {mib['comm_bytes_sent']} "
+              f"| {mib['measured_comm_bytes_sent']} |")
+
+
+def main():
+    parser = argparse.ArgumentParser(description=__doc__,
+                                     formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("strata")
+    parser.add_argument("--json", action="store_true")
+    parser.add_argument("--stages", default="0,1,2,3")
+    parser.add_argument("--ranks", default="1,2,4")
+    parser.add_argument("--offloads", default="none,nvme")
+    arguments = parser.parse_args()
+    base = pathlib.Path(tempfile.mkdtemp(dir=os.environ.get("STRATA_BENCH_DIR", "."),
+                                         prefix="memory-per-rank-")).resolve()
+    rows = []
+    try:
+        for offload in arguments.offloads.split(","):
+            for stage in map(int, arguments.stages.split(",")):
+                if stage == 0 and offload != "none":
+                    continue  # it has nothing to offload
+                for ranks in map(int, arguments.ranks.split(",")):
+                    rows.append(measure(arguments.strata, stage, ranks, offload, base))
+                    print(f"done: stage {stage}, {ranks} ranks, {offload}", file=sys.stderr)
+    finally:
+        shutil.rmtree(base, ignore_errors=True)
+    faults = [fault for row in rows for fault in faults_of(row)]
+    if arguments.json:
+        print(json.dumps({"rows": rows, "faults": faults}))
+    else:
+        table(rows)
+    for fault in faults:
+        print(f"error: {fault}", file=sys.stderr)
+    return 1 if faults else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
