@@ -12,6 +12,7 @@
 #include "engine/optimizer/split_master.h"
 #include "engine/train/planning.h"
 #include "engine/train/run_directory.h"
+#include "engine/train/saved_blocks.h"
 
 namespace strata::engine {
 namespace {
@@ -118,19 +119,31 @@ Result<std::vector<std::unique_ptr<BlockStore>>> OpenStores(const SavedStateOpti
   return stores;
 }
 
-// One element of what is not a moment in int8.
-uint64_t ElementBytes(const LayoutOptions& options, StateKind kind) {
-  if (kind == StateKind::kWeights) return SizeOf(options.precision);
-  return kind == StateKind::kRemainder ? sizeof(int16_t) : sizeof(float);
-}
+// In the stores of the ranks that wrote it.
+class StoredState final : public SavedState {
+ public:
+  StoredState(RunRecord record, StateLayout layout, SavedBlocks blocks)
+      : SavedState(std::move(record), std::move(layout)), blocks_(std::move(blocks)) {}
 
-bool IsMoment(StateKind kind) { return kind == StateKind::kM || kind == StateKind::kV; }
+  Status Read(uint32_t unit, StateKind kind, uint64_t first, uint64_t num_elements,
+              Bytes out) override;
+  Status Check(uint32_t share, uint32_t num_shares,
+               const std::function<void(uint64_t, uint64_t)>& on_progress) override {
+    return blocks_.Check(share, num_shares, on_progress);
+  }
+  void MarkChecked() override { blocks_.MarkChecked(); }
 
-bool HasKind(const LayoutOptions& options, StateKind kind) {
-  const bool is_joined = options.format != StateFormat::kFp32;
-  if (kind == StateKind::kMaster) return !is_joined && options.precision != DType::kF32;
-  return kind != StateKind::kRemainder || is_joined;
-}
+ private:
+  // The block that has an element of a unit, and which of its elements it has.
+  struct Piece {
+    SavedBlock block;
+    uint64_t begin = 0;
+    uint64_t end = 0;
+  };
+  Piece PieceWith(uint32_t unit, StateKind kind, uint64_t element) const;
+
+  SavedBlocks blocks_;
+};
 
 }  // namespace
 
@@ -146,19 +159,21 @@ Result<std::unique_ptr<SavedState>> SavedState::Open(const RunConfig& config,
   for (const StateBlock& block : layout.blocks) block_bytes.push_back(block.size_bytes());
   SavedBlocks blocks(std::move(stores), std::move(block_bytes), options.verify, options.num_pages);
   return std::unique_ptr<SavedState>(
-      new SavedState(std::move(found.record), std::move(layout), std::move(blocks)));
+      std::make_unique<StoredState>(std::move(found.record), std::move(layout), std::move(blocks)));
 }
 
-SavedState::Piece SavedState::PieceWith(uint32_t unit, StateKind kind, uint64_t element) const {
-  const UnitState& state = layout_.units[unit];
+namespace {
+
+StoredState::Piece StoredState::PieceWith(uint32_t unit, StateKind kind, uint64_t element) const {
+  const UnitState& state = layout().units[unit];
   const bool is_weights = kind == StateKind::kWeights;
   const bool is_sharded =
-      is_weights ? layout_.options.shards_weights() : layout_.options.shards_optimizer();
+      is_weights ? layout().options.shards_weights() : layout().options.shards_optimizer();
   const uint64_t rank = is_sharded ? element / state.shard_elements : 0;
   const uint64_t start = rank * state.shard_elements;
   const auto at_rank = static_cast<uint32_t>(rank);
   if (is_weights) {
-    const uint64_t count = layout_.blocks[state.weights].num_elements;
+    const uint64_t count = layout().blocks[state.weights].num_elements;
     return {{at_rank, state.weights}, start, start + count};
   }
   auto chunk =
@@ -171,16 +186,15 @@ SavedState::Piece SavedState::PieceWith(uint32_t unit, StateKind kind, uint64_t 
   return {{at_rank, number}, begin, begin + chunk->num_elements};
 }
 
-Status SavedState::Read(uint32_t unit, StateKind kind, uint64_t first, uint64_t num_elements,
-                        Bytes out) {
-  const LayoutOptions& options = layout_.options;
+Status StoredState::Read(uint32_t unit, StateKind kind, uint64_t first, uint64_t num_elements,
+                         Bytes out) {
+  const LayoutOptions& options = layout().options;
   STRATA_CHECK(HasKind(options, kind));
-  const bool is_coded = IsMoment(kind) && options.format == StateFormat::kInt8;
-  const uint64_t bytes = is_coded ? 1 : ElementBytes(options, kind);
-  STRATA_CHECK(out.size() ==
-               (is_coded ? MomentBytes(options.format, num_elements) : num_elements * bytes));
+  const bool is_coded = IsCoded(options, kind);
+  const uint64_t bytes = is_coded ? 1 : BytesOf(options, kind, 1);
+  STRATA_CHECK(out.size() == BytesOf(options, kind, num_elements));
   STRATA_CHECK(!is_coded || first % kScaledElements == 0);
-  const uint64_t end = std::min(first + num_elements, layout_.units[unit].whole_elements);
+  const uint64_t end = std::min(first + num_elements, layout().units[unit].whole_elements);
   if (end < first + num_elements) std::memset(out.data(), 0, out.size());
   for (uint64_t at = first; at < end;) {
     const Piece piece = PieceWith(unit, kind, at);
@@ -197,13 +211,6 @@ Status SavedState::Read(uint32_t unit, StateKind kind, uint64_t first, uint64_t 
   }
   return OkStatus();
 }
-
-Status SavedState::Check(uint32_t share, uint32_t num_shares,
-                         const std::function<void(uint64_t, uint64_t)>& on_progress) {
-  return blocks_.Check(share, num_shares, on_progress);
-}
-
-namespace {
 
 Status JoinMasters(SavedState& state, uint32_t unit, uint64_t first, std::span<float> out) {
   std::vector<Bf16> high(out.size());

@@ -1,4 +1,5 @@
-// A run's committed state, read whole: whichever ranks, at whichever stage, wrote it.
+// A run's committed state, read whole: whichever ranks, at whichever stage, wrote it, and wherever
+// it stands: in their stores, or in the files of a portable checkpoint (portable_state.h).
 //
 // Each old rank's store is opened beside the job that may have it open, never written, never
 // locked. A rank's blocks are ranges of its units' elements; here a unit is one sequence of
@@ -18,7 +19,6 @@
 #include "engine/config/run_config.h"
 #include "engine/train/run_record.h"
 #include "engine/train/run_stores.h"
-#include "engine/train/saved_blocks.h"
 #include "engine/zero/state_layout.h"
 #include "tiering/block_store.h"
 
@@ -38,13 +38,14 @@ struct SavedStateOptions {
 // Thread-compatible.
 class SavedState {
  public:
-  // `config`: model, precision and state format, which must be those of the state
-  // (kFailedPrecondition, naming what differs). kNotFound when a rank's store is not to be seen
-  // from here, naming it, or when there is no state of that step that all ranks have. `engine`
+  // In the stores of a run. `config`: model, precision and state format, which must be those of the
+  // state (kFailedPrecondition, naming what differs). kNotFound when a rank's store is not to be
+  // seen from here, naming it, or when there is no state of that step that all ranks have. `engine`
   // outlives it.
   static Result<std::unique_ptr<SavedState>> Open(const RunConfig& config,
                                                   const SavedStateOptions& options,
                                                   aio::IoEngine* engine);
+  virtual ~SavedState() = default;
 
   // Of the state's step. world_size and stage are those of the ranks that wrote it.
   const RunRecord& record() const { return record_; }
@@ -54,34 +55,26 @@ class SavedState {
   // Elements [first, first + num_elements) of a unit, as a block of them would hold them: of
   // moments in int8 first the codes, then the scales, and then both numbers are multiples of
   // kScaledElements. `out` has exactly those bytes. Behind a unit's last element all is 0.
-  // Precision fp32 has no masters but its weights, only split and int8 have remainders (CHECKed). A
-  // block is checked against its checksum before anything of it is given out: kDataLoss names it
-  // and its file.
-  Status Read(uint32_t unit, StateKind kind, uint64_t first, uint64_t num_elements,
-              std::span<std::byte> out);
+  // Precision fp32 has no masters but its weights, only split and int8 have remainders (CHECKed).
+  // Nothing is given out before it is checked against its checksum: kDataLoss names it and its
+  // file.
+  virtual Status Read(uint32_t unit, StateKind kind, uint64_t first, uint64_t num_elements,
+                      std::span<std::byte> out) = 0;
 
   // Checks every block whose number, counted over all ranks, is `share` modulo `num_shares`: so
   // that readers that read all of it together need not each check what others do, too. When all
   // shares are checked, they say MarkChecked().
-  Status Check(uint32_t share, uint32_t num_shares,
-               const std::function<void(uint64_t done, uint64_t total)>& on_progress);
-  void MarkChecked() { blocks_.MarkChecked(); }
+  virtual Status Check(uint32_t share, uint32_t num_shares,
+                       const std::function<void(uint64_t done, uint64_t total)>& on_progress) = 0;
+  virtual void MarkChecked() = 0;
+
+ protected:
+  SavedState(RunRecord record, StateLayout layout)
+      : record_(std::move(record)), layout_(std::move(layout)) {}
 
  private:
-  SavedState(RunRecord record, StateLayout layout, SavedBlocks blocks)
-      : record_(std::move(record)), layout_(std::move(layout)), blocks_(std::move(blocks)) {}
-
-  // The block that has an element of a unit, and which of its elements it has.
-  struct Piece {
-    SavedBlock block;
-    uint64_t begin = 0;
-    uint64_t end = 0;
-  };
-  Piece PieceWith(uint32_t unit, StateKind kind, uint64_t element) const;
-
   RunRecord record_;
   StateLayout layout_;
-  SavedBlocks blocks_;
 };
 
 // What masters are, whatever they are stored as: fp32.

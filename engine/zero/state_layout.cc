@@ -66,21 +66,6 @@ class LayoutBuilder {
     return AddBlock(unit, fmt::format("lo.{}", number), StateKind::kRemainder, first, count);
   }
 
-  uint64_t BytesOf(StateKind kind, uint64_t num_elements) const {
-    switch (kind) {
-      case StateKind::kWeights:
-        return num_elements * SizeOf(layout_.options.precision);
-      case StateKind::kMaster:
-        return num_elements * sizeof(float);
-      case StateKind::kRemainder:
-        return num_elements * sizeof(int16_t);
-      case StateKind::kM:
-      case StateKind::kV:
-        break;
-    }
-    return MomentBytes(layout_.options.format, num_elements);
-  }
-
   uint32_t AddBlock(uint32_t unit, const std::string& suffix, StateKind kind, uint64_t first,
                     uint64_t count) {
     bool is_weights = kind == StateKind::kWeights;
@@ -90,7 +75,7 @@ class LayoutBuilder {
         .unit = unit,
         .first_element = first,
         .num_elements = count,
-        .num_bytes = BytesOf(kind, count),
+        .num_bytes = BytesOf(layout_.options, kind, count),
         .home = is_weights ? layout_.options.weights_home : layout_.options.optimizer_home,
     });
     return static_cast<uint32_t>(layout_.blocks.size() - 1);
@@ -100,6 +85,27 @@ class LayoutBuilder {
 };
 
 }  // namespace
+
+bool HasKind(const LayoutOptions& options, StateKind kind) {
+  const bool is_joined = options.format != StateFormat::kFp32;
+  if (kind == StateKind::kMaster) return !is_joined && options.precision != DType::kF32;
+  return kind != StateKind::kRemainder || is_joined;
+}
+
+uint64_t BytesOf(const LayoutOptions& options, StateKind kind, uint64_t num_elements) {
+  switch (kind) {
+    case StateKind::kWeights:
+      return num_elements * SizeOf(options.precision);
+    case StateKind::kMaster:
+      return num_elements * sizeof(float);
+    case StateKind::kRemainder:
+      return num_elements * sizeof(int16_t);
+    case StateKind::kM:
+    case StateKind::kV:
+      break;
+  }
+  return MomentBytes(options.format, num_elements);
+}
 
 uint64_t ShardElements(uint64_t unit_elements, uint32_t world_size) {
   return RoundUp(CeilDiv(unit_elements, world_size), 64);

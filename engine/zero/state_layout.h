@@ -54,6 +54,16 @@ struct LayoutOptions {
   bool shards_optimizer() const { return stage >= 1 && world_size > 1; }
 };
 
+// Whether there are blocks of this kind: precision fp32 has no masters but its weights, only split
+// and int8 have remainders.
+bool HasKind(const LayoutOptions& options, StateKind kind);
+// What so many elements take; of moments in int8 a multiple of kScaledElements.
+uint64_t BytesOf(const LayoutOptions& options, StateKind kind, uint64_t num_elements);
+// In int8: first the codes, one byte each, then the scales.
+inline bool IsCoded(const LayoutOptions& options, StateKind kind) {
+  return options.format == StateFormat::kInt8 && (kind == StateKind::kM || kind == StateKind::kV);
+}
+
 // A unit's part of the layout: indices into StateLayout::blocks.
 struct UnitState {
   uint64_t shard_elements = 0;  // that the rank's optimizer state is of
