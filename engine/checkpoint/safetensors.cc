@@ -157,8 +157,10 @@ std::optional<DType> DTypeOfSafetensorsName(std::string_view name) {
   return std::nullopt;
 }
 
-std::string MakeSafetensorsHeader(std::span<const SafetensorsEntry> entries) {
+std::string MakeSafetensorsHeader(std::span<const SafetensorsEntry> entries,
+                                  const std::map<std::string, std::string>& metadata) {
   nlohmann::ordered_json header = {{"__metadata__", {{"format", "pt"}}}};
+  for (const auto& [key, value] : metadata) header["__metadata__"][key] = value;
   for (const SafetensorsEntry& entry : entries)
     header[entry.name] = {
         {"dtype", entry.dtype},

@@ -6,6 +6,7 @@
 #pragma once
 
 #include <cstdint>
+#include <map>
 #include <optional>
 #include <span>
 #include <string>
@@ -31,7 +32,9 @@ std::string_view SafetensorsName(DType dtype);
 std::optional<DType> DTypeOfSafetensorsName(std::string_view name);
 
 // A whole header, from its length to the spaces that let the data start at a multiple of 8 bytes.
-std::string MakeSafetensorsHeader(std::span<const SafetensorsEntry> entries);
+// `metadata`: what else it says about the file, as readers show it.
+std::string MakeSafetensorsHeader(std::span<const SafetensorsEntry> entries,
+                                  const std::map<std::string, std::string>& metadata = {});
 
 // Of the JSON of a header and the size of the file it stands in: its entries in the order of their
 // data, which is proven to lie in the file without gaps or overlaps and to have the size that shape

@@ -1,0 +1,125 @@
+#include "engine/checkpoint/tensor_directory.h"
+
+#include <fmt/format.h>
+
+#include <algorithm>
+#include <cstring>
+#include <filesystem>
+#include <utility>
+
+#include "aio/file.h"
+#include "engine/checkpoint/internal/checked_file.h"
+#include "engine/checkpoint/internal/tensor_manifest.h"
+
+namespace strata::engine {
+namespace {
+
+constexpr uint64_t kPieceBytes = TensorManifest::kPieceBytes;
+constexpr uint64_t kMaxManifestBytes = 4ULL << 30;
+
+std::string ManifestPath(const std::string& directory) {
+  return fmt::format("{}/{}", directory, kTensorManifestName);
+}
+
+}  // namespace
+
+uint64_t TensorManifest::size_bytes() const {
+  uint64_t bytes = 0;
+  for (const File& file : files) bytes += file.size_bytes;
+  return bytes;
+}
+
+bool HoldsTensorDirectory(const std::string& path) {
+  std::error_code ignored;
+  return std::filesystem::exists(ManifestPath(path), ignored);
+}
+
+Result<TensorManifest> ReadTensorManifest(const std::string& path) {
+  Result<std::string> text = aio::ReadSmallFile(ManifestPath(path), kMaxManifestBytes);
+  if (!text.ok() && text.status().code() == Code::kNotFound)
+    return NotFound(fmt::format("{} is no checkpoint: it has no {}", path, kTensorManifestName));
+  STRATA_RETURN_IF_ERROR(text.status());
+  return ParseTensorManifest(*text, ManifestPath(path));
+}
+
+TensorDirectory::TensorDirectory(std::string path, TensorManifest manifest, uint32_t num_pages)
+    : path_(std::move(path)), manifest_(std::move(manifest)), max_pages_(std::max(1u, num_pages)) {}
+
+TensorDirectory::~TensorDirectory() = default;
+
+Result<std::unique_ptr<TensorDirectory>> TensorDirectory::Open(const std::string& path,
+                                                               uint32_t num_pages) {
+  STRATA_ASSIGN_OR_RETURN(TensorManifest manifest, ReadTensorManifest(path));
+  std::unique_ptr<TensorDirectory> directory(
+      new TensorDirectory(path, std::move(manifest), num_pages));
+  for (const TensorManifest::File& about : directory->manifest_.files) {
+    STRATA_ASSIGN_OR_RETURN(CheckedFile file, CheckedFile::Open(path, about));
+    STRATA_RETURN_IF_ERROR(file.ReadHeader());
+    directory->files_.push_back(std::move(file));
+  }
+  return directory;
+}
+
+const std::vector<SafetensorsEntry>& TensorDirectory::entries(size_t file) const {
+  return files_[file].entries();
+}
+
+Status TensorDirectory::Read(size_t file, const SafetensorsEntry& entry, uint64_t offset_bytes,
+                             std::span<std::byte> out) {
+  STRATA_CHECK(offset_bytes + out.size() <= entry.size_bytes);
+  uint64_t at = entry.offset_bytes + offset_bytes;
+  while (!out.empty()) {
+    STRATA_ASSIGN_OR_RETURN(std::span<const std::byte> piece, Load(file, at / kPieceBytes));
+    const std::span<const std::byte> from = piece.subspan(at % kPieceBytes);
+    const size_t now = std::min(from.size(), out.size());
+    std::memcpy(out.data(), from.data(), now);
+    out = out.subspan(now);
+    at += now;
+  }
+  return OkStatus();
+}
+
+Result<std::span<const std::byte>> TensorDirectory::Load(size_t file, uint64_t piece) {
+  auto found = std::ranges::find_if(
+      pages_, [&](const Page& page) { return page.file == file && page.piece == piece; });
+  if (found == pages_.end()) {
+    Page page{.file = file, .piece = piece, .bytes = {}};
+    if (pages_.size() == max_pages_) {
+      page.bytes = std::move(pages_.back().bytes);
+      pages_.pop_back();
+    }
+    STRATA_RETURN_IF_ERROR(files_[file].Load(piece, page.bytes));
+    pages_.push_front(std::move(page));
+  } else {
+    pages_.splice(pages_.begin(), pages_, found);
+  }
+  return std::span<const std::byte>(pages_.front().bytes);
+}
+
+Status CheckTensorDirectory(const std::string& path,
+                            const std::function<void(const Status&)>& on_damage,
+                            const std::function<void(uint64_t, uint64_t)>& on_progress) {
+  STRATA_ASSIGN_OR_RETURN(TensorManifest manifest, ReadTensorManifest(path));
+  const uint64_t total = manifest.size_bytes();
+  uint64_t done = 0;
+  std::vector<std::byte> piece;
+  for (const TensorManifest::File& about : manifest.files) {
+    Result<CheckedFile> file = CheckedFile::Open(path, about);
+    if (!file.ok()) {
+      on_damage(file.status());
+      done += about.size_bytes;
+      continue;
+    }
+    const Status header = file->ReadHeader();
+    if (!header.ok()) on_damage(header);
+    on_progress(done += about.header_bytes, total);
+    for (uint64_t number = 0; number < file->num_pieces(); ++number) {
+      const Status status = file->Load(number, piece);
+      if (!status.ok()) on_damage(status);
+      on_progress(done += piece.size(), total);
+    }
+  }
+  return OkStatus();
+}
+
+}  // namespace strata::engine
