@@ -43,7 +43,7 @@ std::string_view ChannelName(ChannelId channel);  // "comm lane"
 // Thread-compatible: one collective at a time. On a channel all ranks call the same collectives
 // with the same sizes in the same order; those that do not are told so (kInternal).
 //
-// A collective fails when a rank has ended (kUnavailable), does not come before the deadline
+// A collective fails when a rank has ended (kUnavailable), makes no progress until the deadline
 // (kDeadlineExceeded), or when somebody aborted; the message names the channel, the collective, its
 // number on the channel and the rank. After the first failure of any channel on any rank, all
 // collectives of all ranks fail, with the first one's message. What a collective returned that was
@@ -105,6 +105,16 @@ class Communicator {
   // collective. The machine has it back when the other ranks' communicators end.
   virtual void UnshareMemory(std::span<std::byte> memory) = 0;
 
+  // Shows those who wait for this rank how it gets on: `progress` is another number whenever it
+  // has. Also answers ranks of other nodes who ask. To be called several times per deadline, from a
+  // thread that waits for nobody; a rank for which nobody does counts as one that stands still.
+  virtual void ShowProgress(uint64_t progress) = 0;
+  struct Waits {
+    uint32_t now = 0;    // threads of this rank that wait for other ranks
+    uint64_t ended = 0;  // waits that came to a good end so far
+  };
+  virtual Waits waits() const = 0;
+
   // Makes all collectives of all ranks fail, those under way too, soon. Its message reaches the
   // others. The first failure stays.
   virtual void Abort(const Status& why) = 0;
@@ -113,7 +123,8 @@ class Communicator {
 };
 
 struct CommunicatorOptions {
-  // Of each wait for another rank: not a limit on a collective that makes progress.
+  // A rank that others wait for, and that shows no progress for so long and half as long again, is
+  // given up. Not a limit on work that gets on. 0: never; ranks that end are still noticed.
   std::chrono::milliseconds deadline = std::chrono::minutes(5);
   // Ranks of a node that pretend to be on a node of their own: 0 for none. For tests: messages are
   // then used between them.

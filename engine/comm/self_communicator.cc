@@ -58,6 +58,8 @@ class SelfCommunicator final : public Communicator {
   Channel& channel(ChannelId id) override { return channels_[static_cast<size_t>(id)]; }
   Status ShareMemory(std::span<std::byte>, int) override { return OkStatus(); }
   void UnshareMemory(std::span<std::byte>) override {}
+  void ShowProgress(uint64_t) override {}  // nobody waits for it
+  Waits waits() const override { return {}; }
   void Abort(const Status& why) override { failure_.Set(why); }
   TrafficByCollective traffic() const override { return counter_.Read(); }
 

@@ -62,6 +62,7 @@ struct RankBoard {
   uint64_t nonce = 0;  // of the job and the rank, so that nobody takes another file for it
   std::atomic<uint32_t> sleepers = 0;  // ranks that sleep on one of the counters
   std::atomic<bool> has_left = false;  // no longer takes part, and not by a failure
+  std::atomic<uint64_t> progress = 0;  // another number whenever the rank gets on
   std::atomic<bool> failed = false;
   Code failure_code = Code::kInternal;
   std::array<char, 1024> failure_text = {};

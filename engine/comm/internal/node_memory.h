@@ -65,6 +65,7 @@ class NodeMemory {
 
   RankBoard& board(uint32_t local_rank) { return *boards_[local_rank]; }
   RankBoard& own_board() { return *boards_[own_]; }
+  const RankBoard& own_board() const { return *boards_[own_]; }
   Exposure Find(std::span<const std::byte> payload) const;
   // Where a rank's payload begins. Not for one that is staged.
   const std::byte* At(uint32_t local_rank, const Exposure& exposure) const;

@@ -14,7 +14,7 @@
 
 namespace strata::engine {
 
-// Whom a rank waits for on a channel, asked by `rank`.
+// How a rank gets on, and whom it waits for on a channel; asked by `rank`.
 struct Question {
   uint32_t rank = 0;
   ChannelId channel = ChannelId::kControl;
@@ -23,8 +23,11 @@ struct Question {
 std::string FailureText(std::string_view why);
 bool IsFailure(std::string_view text);
 std::string QuestionText(const Question& question);
-// `waits_for` is a rank + 1; 0 for nobody.
-std::string AnswerText(const Question& question, uint32_t from, uint32_t waits_for);
+struct Answer {
+  uint32_t waits_for = 0;  // a rank + 1; 0: nobody, or nobody knows
+  uint64_t progress = 0;   // as Communicator::ShowProgress() was told
+};
+std::string AnswerText(const Question& question, uint32_t from, const Answer& answer);
 
 // The answers that came. Thread-safe.
 class Questions {
@@ -32,12 +35,12 @@ class Questions {
   using Clock = std::chrono::steady_clock;
   // The question that `text` is, if it is one; keeps it, if it is an answer.
   std::optional<Question> Read(const std::string& text);
-  // 0 too when none has come since.
-  uint32_t Answer(uint32_t rank, ChannelId channel, Clock::time_point since) const;
+  // Nothing when none has come since.
+  std::optional<Answer> AnswerOf(uint32_t rank, ChannelId channel, Clock::time_point since) const;
 
  private:
   struct Answered {
-    uint32_t waits_for = 0;
+    Answer answer;
     Clock::time_point when = {};
   };
   mutable std::mutex mutex_;

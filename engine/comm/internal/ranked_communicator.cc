@@ -43,6 +43,8 @@ class RankedCommunicator final : public Communicator {
   void UnshareMemory(std::span<std::byte> memory) override {
     world_->memory().RemoveRegion(memory);
   }
+  void ShowProgress(uint64_t progress) override { world_->ShowProgress(progress); }
+  Waits waits() const override { return world_->waits(); }
   void Abort(const Status& why) override {
     static_cast<void>(
         world_->Fail(why.With(fmt::format("rank {} aborts the collectives", rank()))).ok());

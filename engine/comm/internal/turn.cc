@@ -3,6 +3,7 @@
 #include <fmt/format.h>
 #include <time.h>
 
+#include <algorithm>
 #include <utility>
 
 #include "aio/base/units.h"
@@ -17,6 +18,10 @@ using std::chrono::milliseconds;
 constexpr int kSpins = 400;
 constexpr milliseconds kLongestSleep(20);  // between looks at whether somebody has failed
 constexpr milliseconds kTimeToTell(500);
+// Looks at a rank that is waited for, per deadline; and the part of it that the rank has in
+// addition, to tell itself what it stands still at.
+constexpr int kLooksPerDeadline = 8;
+constexpr int kGracesPerDeadline = 4;
 constexpr long kPollPauseNs = 20'000;  // messages move only when we ask the library to
 
 void Pause() {
@@ -185,6 +190,7 @@ Status Turn::Await(uint32_t peer, SharedCounter* counter, const std::function<bo
   own().waiting_for.store(peer + 1, std::memory_order_release);
   const Clock::time_point begin = Clock::now();
   Clock::time_point next_look = begin + kLongestSleep;
+  Patience patience{.next_question = begin + world_.deadline() / kLooksPerDeadline};
   while (true) {
     const uint32_t value = counter == nullptr ? 0 : counter->value.load(std::memory_order_seq_cst);
     if (state_.messages.any()) {
@@ -200,8 +206,7 @@ Status Turn::Await(uint32_t peer, SharedCounter* counter, const std::function<bo
       const bool has_left = HasLeft(peer);
       if (done()) break;
       if (has_left) return world_.Fail(Unavailable(Doing(peer) + ", which has left the job"));
-      STRATA_RETURN_IF_ERROR(
-          Late(peer, std::chrono::duration_cast<milliseconds>(now - begin), done));
+      STRATA_RETURN_IF_ERROR(Late(peer, &patience, done));
     }
     if (counter == nullptr || state_.messages.any()) {
       PauseBetweenPolls();
@@ -210,6 +215,7 @@ Status Turn::Await(uint32_t peer, SharedCounter* counter, const std::function<bo
     }
   }
   own().waiting_for.store(0, std::memory_order_release);
+  world_.CountWait();
   return OkStatus();
 }
 
@@ -276,11 +282,26 @@ bool Turn::HasLeft(uint32_t peer) {
          world_.BoardOf(peer).has_left.load(std::memory_order_acquire);
 }
 
-Status Turn::Late(uint32_t peer, milliseconds waited, const std::function<bool()>& done) {
-  const RankMap& ranks = world_.ranks();
-  if (waited < world_.deadline()) return OkStatus();
-  STRATA_ASSIGN_OR_RETURN(const uint32_t culprit, world_.FindCulprit(peer, state_.id));
+Status Turn::Late(uint32_t peer, Patience* patience, const std::function<bool()>& done) {
+  const milliseconds deadline = world_.deadline();
+  if (deadline.count() == 0 || Clock::now() < patience->next_question) return OkStatus();
+  STRATA_ASSIGN_OR_RETURN(const World::Culprit found, world_.FindCulprit(peer, state_.id));
   if (done()) return OkStatus();
+  const Clock::time_point now = Clock::now();
+  // A job that was stopped for an hour and goes on has not waited for an hour.
+  const Clock::duration at_most = 2 * deadline / kLooksPerDeadline + kTimeToTell;
+  patience->waited += std::min<Clock::duration>(now - patience->last_look, at_most);
+  if (patience->culprit != found) patience->waited = {};
+  patience->culprit = found;
+  patience->last_look = now;
+  patience->next_question = now + deadline / kLooksPerDeadline;
+  if (patience->waited < deadline + deadline / kGracesPerDeadline) return OkStatus();
+  return world_.Fail(
+      Status(Code::kDeadlineExceeded, DescribeLate(peer, found.rank, patience->waited)));
+}
+
+std::string Turn::DescribeLate(uint32_t peer, uint32_t culprit, Clock::duration waited) {
+  const RankMap& ranks = world_.ranks();
   std::string text = fmt::format("{}: no progress for {:.1f} s", Doing(peer),
                                  std::chrono::duration<double>(waited).count());
   if (culprit != peer) text += fmt::format(", as it waits for {}", world_.Describe(culprit));
@@ -293,7 +314,7 @@ Status Turn::Late(uint32_t peer, milliseconds waited, const std::function<bool()
   } else {
     text += ", which does not answer or has not come";
   }
-  return world_.Fail(Status(Code::kDeadlineExceeded, std::move(text)));
+  return text;
 }
 
 std::string Turn::Doing(uint32_t peer) const {

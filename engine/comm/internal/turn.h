@@ -6,7 +6,9 @@
 // once all have read it. Whoever waits also moves messages on and notices failures.
 #pragma once
 
+#include <chrono>
 #include <functional>
+#include <optional>
 #include <string>
 #include <vector>
 
@@ -78,7 +80,16 @@ class Turn {
   Status ExchangeAnnouncements();
   Status CheckNeighbour();
   bool HasLeft(uint32_t peer);
-  Status Late(uint32_t peer, std::chrono::milliseconds waited, const std::function<bool()>& done);
+  // What a wait has seen of whom it is for.
+  struct Patience {
+    std::chrono::steady_clock::time_point next_question;
+    std::optional<World::Culprit> culprit = {};
+    std::chrono::steady_clock::time_point last_look = {};
+    std::chrono::steady_clock::duration waited = {};  // since the culprit was seen to get on
+  };
+  Status Late(uint32_t peer, Patience* patience, const std::function<bool()>& done);
+  std::string DescribeLate(uint32_t peer, uint32_t culprit,
+                           std::chrono::steady_clock::duration waited);
   std::string Doing(uint32_t peer) const;
   ChannelBoard& BoardOf(uint32_t peer) {
     return world_.BoardOf(peer).channels[static_cast<size_t>(state_.id)];

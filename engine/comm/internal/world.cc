@@ -128,8 +128,8 @@ std::optional<Status> World::ReadNotices() {
     while (const std::optional<std::string> text = transport_->ReceiveNotice()) {
       const std::optional<Question> asked = questions_.Read(*text);
       if (asked) {
-        const uint32_t waits_for = WaitsFor(ranks_.rank(), asked->channel, {});
-        transport_->SendNotice(asked->rank, AnswerText(*asked, ranks_.rank(), waits_for));
+        const Answer own = LookAt(ranks_.rank(), asked->channel, {});
+        transport_->SendNotice(asked->rank, AnswerText(*asked, ranks_.rank(), own));
       } else if (IsFailure(*text)) {
         told = Unavailable(text->substr(1));
       }
@@ -157,14 +157,33 @@ std::string World::Describe(uint32_t rank) const {
   return fmt::format("rank {} (pid {}, {})", rank, watch_.process(local), watch_.StateOf(local));
 }
 
-uint32_t World::WaitsFor(uint32_t rank, ChannelId channel, Questions::Clock::time_point since) {
-  if (!ranks_.is_local(rank)) return questions_.Answer(rank, channel, since);
-  if (watch_.IsStopped(rank - ranks_.first_of(ranks_.node()))) return 0;
-  const ChannelBoard& board = BoardOf(rank).channels[static_cast<size_t>(channel)];
-  return board.waiting_for.load(std::memory_order_acquire);
+Answer World::LookAt(uint32_t rank, ChannelId channel, Questions::Clock::time_point since) {
+  if (!ranks_.is_local(rank)) return questions_.AnswerOf(rank, channel, since).value_or(Answer{});
+  const RankBoard& board = BoardOf(rank);
+  Answer answer{.progress = board.progress.load(std::memory_order_relaxed)};
+  if (!watch_.IsStopped(rank - ranks_.first_of(ranks_.node()))) {
+    const ChannelBoard& of_channel = board.channels[static_cast<size_t>(channel)];
+    answer.waits_for = of_channel.waiting_for.load(std::memory_order_acquire);
+  }
+  return answer;
 }
 
-Result<uint32_t> World::FindCulprit(uint32_t rank, ChannelId channel) {
+void World::ShowProgress(uint64_t progress) {
+  memory_.own_board().progress.store(progress, std::memory_order_relaxed);
+  if (ranks_.num_nodes() == 1) return;
+  if (const std::optional<Status> told = ReadNotices())
+    static_cast<void>(Fail(*told).ok());  // the collectives will say so
+}
+
+Communicator::Waits World::waits() const {
+  Communicator::Waits waits{.ended = waits_ended_.load(std::memory_order_relaxed)};
+  if (failed()) return waits;  // none is waited for any more
+  for (const ChannelBoard& channel : memory_.own_board().channels)
+    waits.now += channel.waiting_for.load(std::memory_order_relaxed) != 0 ? 1 : 0;
+  return waits;
+}
+
+Result<World::Culprit> World::FindCulprit(uint32_t rank, ChannelId channel) {
   const Questions::Clock::time_point begin = Questions::Clock::now();
   if (ranks_.num_nodes() > 1) {
     for (uint32_t other = 0; other < ranks_.world_size(); ++other) {
@@ -179,12 +198,14 @@ Result<uint32_t> World::FindCulprit(uint32_t rank, ChannelId channel) {
       std::this_thread::sleep_for(std::chrono::milliseconds(5));
     }
   }
+  Culprit culprit{.rank = rank};
   for (uint32_t steps = 0; steps < ranks_.world_size(); ++steps) {
-    const uint32_t next = WaitsFor(rank, channel, begin);
-    if (next == 0 || next - 1 == ranks_.rank()) return rank;
-    rank = next - 1;
+    const Answer answer = LookAt(culprit.rank, channel, begin);
+    culprit.progress = answer.progress;
+    if (answer.waits_for == 0 || answer.waits_for - 1 == ranks_.rank()) break;
+    culprit.rank = answer.waits_for - 1;
   }
-  return rank;
+  return culprit;
 }
 
 }  // namespace strata::engine

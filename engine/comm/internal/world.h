@@ -1,6 +1,7 @@
 // What all channels of a rank share: the map of ranks, memory, and how failures travel.
 #pragma once
 
+#include <atomic>
 #include <chrono>
 #include <functional>
 #include <memory>
@@ -52,9 +53,18 @@ class World {
   // "rank 2 (pid 4711, stopped by a signal)".
   std::string Describe(uint32_t rank) const;
   // Whom `rank` waits for on a channel, and whom that one, and so on, to the one that waits for
-  // nobody, is stopped or does not answer. Asks the ranks of other nodes, which takes a moment;
-  // fails if there is a failure meanwhile.
-  Result<uint32_t> FindCulprit(uint32_t rank, ChannelId channel);
+  // nobody, is stopped or does not answer; and how that one gets on. Asks the ranks of other nodes,
+  // which takes a moment; fails if there is a failure meanwhile.
+  struct Culprit {
+    uint32_t rank = 0;
+    uint64_t progress = 0;
+    friend bool operator==(const Culprit&, const Culprit&) = default;
+  };
+  Result<Culprit> FindCulprit(uint32_t rank, ChannelId channel);
+
+  void ShowProgress(uint64_t progress);
+  void CountWait() { waits_ended_.fetch_add(1, std::memory_order_relaxed); }
+  Communicator::Waits waits() const;
 
  private:
   World(std::unique_ptr<Transport> transport, RankMap ranks, NodeMemory memory,
@@ -62,8 +72,8 @@ class World {
 
   std::optional<Status> FailureOfPeer();
   std::optional<Status> ReadNotices();
-  // + 1; 0: for nobody, or nobody knows. Of other nodes' ranks, what they answered since.
-  uint32_t WaitsFor(uint32_t rank, ChannelId channel, Questions::Clock::time_point since);
+  // Of other nodes' ranks, what they answered since.
+  Answer LookAt(uint32_t rank, ChannelId channel, Questions::Clock::time_point since);
   void TellOthers(const Status& why);
 
   RankMap ranks_;
@@ -73,6 +83,7 @@ class World {
   std::shared_mutex transport_in_use_;
   Failure failure_;
   TrafficCounter counter_;
+  std::atomic<uint64_t> waits_ended_ = 0;
   std::chrono::milliseconds deadline_;
   std::unique_ptr<Transport> transport_;  // ends before the memory that messages were in
 };
