@@ -39,11 +39,14 @@ class Executor::Impl {
   Result<Timeline> RunStep() {
     STRATA_CHECK(!used_up_);
     Status status = board_.BeginStep();
-    if (status.ok()) status = board_.AwaitEnd(options_.stall_deadline);
+    if (status.ok()) status = board_.AwaitEnd();
     used_up_ = !status.ok();
     if (used_up_) return status;
     return board_.TakeTimeline();
   }
+
+  StepProgress progress() const { return board_.progress(); }
+  std::string DescribeLanes() const { return board_.DescribeLanes(); }
 
  private:
   bool TouchesNvme() const {
@@ -84,5 +87,7 @@ Executor::~Executor() = default;
 
 Status Executor::Prime() { return impl_->Prime(); }
 Result<Timeline> Executor::RunStep() { return impl_->RunStep(); }
+StepProgress Executor::progress() const { return impl_->progress(); }
+std::string Executor::DescribeLanes() const { return impl_->DescribeLanes(); }
 
 }  // namespace strata::prefetch

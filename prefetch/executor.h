@@ -6,10 +6,10 @@
 // is the step's status, with the node's name before it.
 #pragma once
 
-#include <chrono>
 #include <functional>
 #include <memory>
 #include <span>
+#include <string>
 #include <vector>
 
 #include "aio/base/status.h"
@@ -43,13 +43,17 @@ struct ExecutorParts {
 
 struct ExecutorOptions {
   uint32_t io_nodes_in_flight = 8;  // per nvme lane
-  // A step in which no node ends for this long is stopped with kDeadlineExceeded, naming for each
-  // lane the node it is at and what that waits for. Only then RunStep() does not wait for what is
-  // under way, as it may never end; the destructor does.
-  std::chrono::milliseconds stall_deadline = std::chrono::minutes(5);
 };
 
-// Thread-compatible. Owns a thread per lane while it lives; plan and parts outlive it.
+// How steps get on, for who watches over them.
+struct StepProgress {
+  uint64_t nodes_ended = 0;    // of all steps so far
+  uint32_t lanes_working = 0;  // in a step: those whose next node waits for no other node
+};
+
+// Thread-compatible, but for the two functions that say otherwise. Owns a thread per lane while it
+// lives; plan and parts outlive it. An operation that never ends is waited for, by RunStep() and by
+// the destructor: who must not hang watches, and ends the process.
 class Executor {
  public:
   Executor(const StepPlan& plan, ExecutorParts parts, const ExecutorOptions& options);
@@ -59,6 +63,13 @@ class Executor {
   Status Prime();
   // One step. After a failure the executor is used up (CHECKed).
   Result<Timeline> RunStep();
+
+  // On any thread.
+  StepProgress progress() const;
+  // On any thread: the node that each lane of the step is at and what that waits for, first those
+  // that wait for no other node: "lane nvme-read: read layers.3.mlp/m (node 812) waits for the
+  // drive; lane cpu: run update layers.3.mlp (node 820) waits for read layers.3.mlp/m (node 812)".
+  std::string DescribeLanes() const;
 
  private:
   class Impl;

@@ -6,6 +6,7 @@
 #include <cstdio>
 #include <nlohmann/json.hpp>
 #include <string>
+#include <string_view>
 #include <vector>
 
 #include "aio/base/log.h"
@@ -196,12 +197,26 @@ void PrintWhatNext(const std::string& program, const engine::SessionSummary& sum
   }
 }
 
+// A thread may be in the kernel for good, or hold any lock: so nothing is cleaned up, and nothing
+// but system calls is used. What was committed is as safe in that as in any other sudden end.
+[[noreturn]] void EndProcess(const Status& why) {
+  constexpr unsigned kSecondsToTell = 5;
+  alarm(kSecondsToTell);  // whoever should read it may hang, too
+  const std::string text = fmt::format("error: {}\n", why.message());
+  for (std::string_view rest = text; !rest.empty();) {
+    const ssize_t written = write(STDERR_FILENO, rest.data(), rest.size());
+    if (written <= 0) break;
+    rest.remove_prefix(static_cast<size_t>(written));
+  }
+  _exit(kExitFailed);
+}
+
 engine::SessionOptions OptionsOf(const TrainArguments& arguments) {
   using Start = engine::SessionOptions::Start;
   Start start = arguments.resume      ? Start::kResume
                 : arguments.overwrite ? Start::kOverwrite
                                       : Start::kNew;
-  return {.start = start, .measure = arguments.measure};
+  return {.start = start, .measure = arguments.measure, .on_stall = EndProcess};
 }
 
 Result<engine::SessionSummary> RunSession(const engine::RunConfig& config,

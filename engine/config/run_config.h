@@ -86,6 +86,8 @@ struct TrainConfig {
   uint64_t threads = 0;  // 0: as many as there are cores
   uint64_t log_every_steps = 1;
   uint64_t trace_steps = 0;  // how many steps go to trace.json; 0: none
+  // A rank of which nothing gets on for so long ends the job; 0: none does.
+  uint64_t stall_timeout_s = 300;
 
   friend bool operator==(const TrainConfig&, const TrainConfig&) = default;
 };

@@ -1,10 +1,12 @@
 #include "engine/train/ranks.h"
 
 #include <fmt/format.h>
+#include <sched.h>
 
 #include <algorithm>
 #include <cstring>
 #include <span>
+#include <thread>
 
 namespace strata::engine {
 namespace {
@@ -45,6 +47,14 @@ std::string FirstDifference(std::string_view of_zero, std::string_view text) {
 }
 
 }  // namespace
+
+uint64_t ThreadsPerRank(const Communicator& communicator) {
+  const uint64_t online = std::max(1u, std::thread::hardware_concurrency());
+  cpu_set_t cores;
+  const bool is_known = sched_getaffinity(0, sizeof(cores), &cores) == 0;
+  const uint64_t usable = is_known ? static_cast<uint64_t>(CPU_COUNT(&cores)) : online;
+  return usable < online ? usable : std::max<uint64_t>(1, usable / communicator.local_size());
+}
 
 Status AgreeOn(Communicator& communicator, const Status& mine) {
   if (IsAlone(communicator)) return mine;

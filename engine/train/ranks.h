@@ -14,6 +14,10 @@
 
 namespace strata::engine {
 
+// Threads for one rank: one that is bound to cores has those; of others each has its share of the
+// machine's.
+uint64_t ThreadsPerRank(const Communicator& communicator);
+
 // Ok where `mine` is ok on every rank. Else a rank's own failure is its own, and the others get the
 // first failed rank's, with its number.
 Status AgreeOn(Communicator& communicator, const Status& mine);

@@ -1,13 +1,11 @@
 #include "engine/train/session.h"
 
 #include <fmt/format.h>
-#include <sched.h>
 #include <sys/resource.h>
 
 #include <algorithm>
 #include <chrono>
 #include <optional>
-#include <thread>
 #include <utility>
 #include <vector>
 
@@ -31,6 +29,8 @@
 #include "engine/train/state_hash.h"
 #include "engine/train/step_driver.h"
 #include "engine/train/step_runner.h"
+#include "engine/train/watchdog.h"
+#include "engine/train/watched_observer.h"
 #include "tiering/topology.h"
 
 namespace strata::engine {
@@ -47,15 +47,6 @@ double Median(std::vector<double> values) {
   auto middle = values.begin() + static_cast<ptrdiff_t>(values.size() / 2);
   std::nth_element(values.begin(), middle, values.end());
   return *middle;
-}
-
-// A rank that is bound to cores has those; of others each has its share of the machine's.
-uint64_t ThreadsPerRank(const Communicator& communicator) {
-  const uint64_t online = std::max(1u, std::thread::hardware_concurrency());
-  cpu_set_t cores;
-  const bool is_known = sched_getaffinity(0, sizeof(cores), &cores) == 0;
-  const uint64_t usable = is_known ? static_cast<uint64_t>(CPU_COUNT(&cores)) : online;
-  return usable < online ? usable : std::max<uint64_t>(1, usable / communicator.local_size());
 }
 
 StepRunnerOptions RunnerOptions(const PlannedRun& run) {
@@ -77,6 +68,7 @@ class Session final : public TrainingSession {
   Session(const RunConfig& config, SessionObserver& observer)
       : config_(config), observer_(observer) {}
   ~Session() override {
+    if (watchdog_ != nullptr) watchdog_->Leave();
     if (shares_memory_) communicator_->UnshareMemory(device_->memory());
   }
 
@@ -103,6 +95,9 @@ class Session final : public TrainingSession {
   // Ok where it is on all ranks, so that none waits for one that has failed.
   Status Together(const Status& mine) { return AgreeOn(*communicator_, mine); }
   bool is_first() const { return communicator_->rank() == 0; }
+  std::chrono::seconds StallTimeout() const {
+    return std::chrono::seconds(config_.train.stall_timeout_s);
+  }
   Status CheckStart(SessionOptions::Start start) const;
   Status FindRank(const SessionOptions& options);
   Status OpenDataset();
@@ -132,7 +127,8 @@ class Session final : public TrainingSession {
 
   RunConfig config_;
   std::string config_toml_;  // as given: what is resolved for this machine is not kept for others
-  SessionObserver& observer_;
+  WatchedObserver observer_;
+  std::unique_ptr<Watchdog> watchdog_;  // early, as it watches how the rest ends
   std::unique_ptr<Communicator> owned_communicator_;
   Communicator* communicator_ = nullptr;
   bool shares_memory_ = false;
@@ -171,9 +167,15 @@ Status Session::FindRank(const SessionOptions& options) {
   communicator_ = options.communicator;
   if (communicator_ == nullptr) {
     STRATA_ASSIGN_OR_RETURN(RankEnvironment environment, ReadRankEnvironment());
-    STRATA_ASSIGN_OR_RETURN(owned_communicator_, MakeCommunicator(environment));
+    STRATA_ASSIGN_OR_RETURN(owned_communicator_,
+                            MakeCommunicator(environment, {.deadline = StallTimeout()}));
     communicator_ = owned_communicator_.get();
   }
+  const bool is_watched = options.on_stall != nullptr;
+  STRATA_ASSIGN_OR_RETURN(watchdog_,
+                          Watchdog::Start(is_watched ? StallTimeout() : std::chrono::seconds(0),
+                                          *communicator_, options.on_stall));
+  observer_.SetWatchdog(watchdog_.get());
   const uint32_t world = communicator_->world_size();
   if (config_.train.world_size != world) {
     return FailedPrecondition(fmt::format(
@@ -215,6 +217,9 @@ Status Session::OpenDataset() {
 }
 
 Status Session::PlanAndAllocate(const SessionOptions& options) {
+  // Memory of terabytes takes its time.
+  const Watchdog::Scope scope(watchdog_.get(),
+                              {.describe = [] { return "planning"; }, .may_take_long = true});
   const auto sharing =
       communicator_->local_size() > 1 ? aio::Sharing::kShared : aio::Sharing::kPrivate;
   STRATA_ASSIGN_OR_RETURN(run_, PlanRun(config_, HardwareOf(config_)));
@@ -224,6 +229,7 @@ Status Session::PlanAndAllocate(const SessionOptions& options) {
   host_.emplace(std::move(host));
   STRATA_ASSIGN_OR_RETURN(engine_,
                           options.create_engine(IoEngineOptionsOf(config_, host_->bytes())));
+  watchdog_->WatchEngine(engine_.get());
   return OkStatus();
 }
 
@@ -327,7 +333,8 @@ Status Session::MakeDriver() {
       runner_, StepRunner::Create({&run_.layout, run_.model.get(), run_.kernels.get(),
                                    dataset_.get(), communicator_, state_.behind.get(), &numa_},
                                   RunnerOptions(run_)));
-  driver_.emplace(StepDriverParts{&run_, &*runner_, device_.get(), &*host_, state_.store.get()},
+  driver_.emplace(StepDriverParts{&run_, &*runner_, device_.get(), &*host_, state_.store.get(),
+                                  watchdog_.get()},
                   state_.progress);
   STRATA_RETURN_IF_ERROR(driver_->Prepare());
   counted_ = state_.store->counters();
@@ -394,6 +401,8 @@ Result<StepReport> Session::RunStep() {
 }
 
 Status Session::CommitStep(Checkpointer::Force force) {
+  const Watchdog::Scope scope(
+      watchdog_.get(), Doing(fmt::format("the commit of step {}", driver_->applied().steps)));
   return checkpointer_->AfterStep(Record(), force);
 }
 
@@ -405,6 +414,7 @@ Result<SessionSummary> Session::Run(const std::atomic<bool>& stop) {
 }
 
 Result<SessionSummary> Session::RunSteps(const std::atomic<bool>& stop) {
+  const Watchdog::Scope scope(watchdog_.get(), Doing("what is between two steps"));
   while (driver_->steps_done() < config_.train.steps) {
     STRATA_ASSIGN_OR_RETURN(const bool stops, OnAnyRank(*communicator_, stop.load()));
     if (stops) break;
@@ -465,6 +475,7 @@ Result<SessionSummary> Session::Summarise(bool stopped) {
   driver_->ReleaseMemory();     // its cached copies make room for the hash's staging
   if (stopped) return summary;  // who stops a run does not want to wait for its hash
   state_.access->SetStaging(state_.access->FreeHostMemory());
+  const Watchdog::Scope scope(watchdog_.get(), Doing("hashing the final state"));
   STRATA_ASSIGN_OR_RETURN(StateHashes hashes,
                           HashState(run_.layout, communicator_->rank(), *state_.access,
                                     [this](uint64_t done, uint64_t total) {

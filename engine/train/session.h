@@ -42,6 +42,10 @@ struct SessionOptions {
       aio::IoEngine::Create;
   // This rank's place among the job's; outlives the session. Null: the environment says it.
   Communicator* communicator = nullptr;
+  // Called on a thread of its own, once at most, when nothing of this rank has got on for [train]
+  // stall_timeout_s; the other ranks know by then. What hangs may never end, and the session not
+  // either: end the process, without destroying anything. Null: nobody watches.
+  std::function<void(const Status&)> on_stall = {};
 };
 
 struct SessionSummary {

@@ -1,7 +1,7 @@
 #include "engine/train/step_driver.h"
 
-#include <algorithm>
-#include <chrono>
+#include <fmt/format.h>
+
 #include <utility>
 
 #include "aio/base/check.h"
@@ -9,19 +9,6 @@
 #include "engine/config/lr_schedule.h"
 
 namespace strata::engine {
-namespace {
-
-// Long beside anything a healthy step does: 20 times its longest node on this machine's rates.
-std::chrono::milliseconds StallDeadline(const prefetch::Timeline& predicted) {
-  double longest_s = 0;
-  for (const prefetch::Span& span : predicted.spans) {
-    longest_s = std::max(longest_s, span.end_s - span.start_s);
-  }
-  auto generous = std::chrono::milliseconds(static_cast<int64_t>(longest_s * 20 * 1000));
-  return std::max<std::chrono::milliseconds>(std::chrono::minutes(5), generous);
-}
-
-}  // namespace
 
 StepDriver::StepDriver(const StepDriverParts& parts, const RunProgress& progress)
     : parts_(parts), policy_(parts.run->calm_steps), done_(progress), applied_(progress) {
@@ -44,6 +31,8 @@ StepKind StepDriver::NextKind() const {
 
 Status StepDriver::Become(StepKind kind) {
   if (executor_ != nullptr && kind_ == kind) return OkStatus();
+  const Watchdog::Scope watched(parts_.watchdog,
+                                Doing("reading what is to stay in memory from the drive"));
   executor_.reset();  // before the next one's copies go where this one's were
   StepView step = StepOf(*parts_.run, kind);
   prefetch::ExecutorParts parts{
@@ -54,9 +43,8 @@ Status StepDriver::Become(StepKind kind) {
       .run = [runner = parts_.runner](auto op, const auto& operands, const auto& stream) {
         return runner->Run(op, operands, stream);
       }};
-  executor_ = std::make_unique<prefetch::Executor>(
-      step.plan, std::move(parts),
-      prefetch::ExecutorOptions{.stall_deadline = StallDeadline(step.predicted)});
+  executor_ = std::make_unique<prefetch::Executor>(step.plan, std::move(parts),
+                                                   prefetch::ExecutorOptions{});
   kind_ = kind;
   return executor_->Prime();
 }
@@ -74,6 +62,14 @@ Result<prefetch::Timeline> StepDriver::Run(StepKind kind) {
                             .update = applied_.updates,
                             .learning_rate = LearningRateOf(applied_.updates),
                             .loss_scale = scaler_ ? scaler_->scale() : 1});
+  const Watchdog::Scope watched(
+      parts_.watchdog, {.describe =
+                            [this] {
+                              return fmt::format("step {}: {}", done_.steps + 1,
+                                                 executor_->DescribeLanes());
+                            },
+                        .done = [this] { return executor_->progress().nodes_ended; },
+                        .working = [this] { return executor_->progress().lanes_working; }});
   return executor_->RunStep();
 }
 

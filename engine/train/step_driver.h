@@ -12,6 +12,7 @@
 #include "engine/train/planning.h"
 #include "engine/train/run_record.h"
 #include "engine/train/step_runner.h"
+#include "engine/train/watchdog.h"
 #include "prefetch/executor.h"
 #include "tiering/arena.h"
 #include "tiering/block_store.h"
@@ -25,6 +26,7 @@ struct StepDriverParts {
   tiering::Device* device = nullptr;
   const tiering::Arena* host = nullptr;
   tiering::BlockStore* store = nullptr;
+  Watchdog* watchdog = nullptr;
 };
 
 struct DrivenStep {

@@ -12,6 +12,24 @@ double Seconds(tiering::Clock::duration duration) {
   return std::chrono::duration<double>(duration).count();
 }
 
+// Of a node that waits for no other node.
+std::string_view WhatItDoes(Lane lane) {
+  switch (lane) {
+    case Lane::kNvmeRead:
+    case Lane::kNvmeWrite:
+      return "waits for the drive";
+    case Lane::kComm:
+      return "waits for the other ranks";
+    case Lane::kH2d:
+    case Lane::kD2h:
+      return "waits for the device";
+    case Lane::kCompute:
+    case Lane::kCpu:
+      break;
+  }
+  return "has not ended";
+}
+
 }  // namespace
 
 void StepBoard::AddThread(Waiter* waiter) {
@@ -37,8 +55,8 @@ void StepBoard::LeaveStep() {
 }
 
 void StepBoard::Quit() {
-  std::unique_lock lock(mutex_);
-  step_moves_.wait(lock, [&] { return num_in_step_ == 0; });
+  std::lock_guard lock(mutex_);
+  STRATA_CHECK(num_in_step_ == 0);
   quit_ = true;
   step_begins_.notify_all();
 }
@@ -49,22 +67,15 @@ Status StepBoard::BeginStep() {
   if (stopped_) return failure_;
   std::fill(states_.begin(), states_.end(), NodeState{});
   num_in_step_ = waiters_.size();
-  begin_ = last_end_ = tiering::Clock::now();
+  begin_ = tiering::Clock::now();
   ++steps_;
   step_begins_.notify_all();
   return OkStatus();
 }
 
-Status StepBoard::AwaitEnd(std::chrono::milliseconds stall_deadline) {
+Status StepBoard::AwaitEnd() {
   std::unique_lock lock(mutex_);
-  while (num_in_step_ > 0) {
-    const Time deadline = last_end_ + stall_deadline;
-    step_moves_.wait_until(lock, deadline, [&] { return num_in_step_ == 0; });
-    const bool stalled = num_in_step_ > 0 && tiering::Clock::now() >= last_end_ + stall_deadline;
-    if (!stalled) continue;
-    Stop(StallFailure(stall_deadline));
-    return failure_;
-  }
+  step_moves_.wait(lock, [&] { return num_in_step_ == 0; });
   return failure_;
 }
 
@@ -105,7 +116,7 @@ void StepBoard::Done(NodeIndex node, Time start, Time end) {
   state.start = start;
   state.end = end;
   state.done = true;
-  last_end_ = tiering::Clock::now();
+  ++nodes_ended_;
   WakeThoseAwaiting(node);
 }
 
@@ -145,38 +156,58 @@ void StepBoard::Stop(Status failure) {
   for (Waiter* waiter : waiters_) waiter->wake_.notify_one();
 }
 
-// A failure that came before the stall stays the one reported.
-Status StepBoard::StallFailure(std::chrono::milliseconds stall_deadline) const {
-  const std::string what = fmt::format("no node of the step has ended for {} ms: {}",
-                                       stall_deadline.count(), DescribeStall());
-  if (failure_.ok()) return {Code::kDeadlineExceeded, what};
-  return {failure_.code(), fmt::format("{} (and then {})", failure_.message(), what)};
+std::vector<NodeIndex> StepBoard::Current() const {
+  std::array<bool, kNumLanes> is_seen{};
+  std::vector<NodeIndex> current;
+  for (NodeIndex node = 0; node < states_.size(); ++node) {
+    bool& seen = is_seen[static_cast<size_t>(plan_.nodes[node].lane)];
+    if (states_[node].done || seen) continue;
+    seen = true;
+    current.push_back(node);
+  }
+  return current;
 }
 
-std::string StepBoard::DescribeStall() const {
-  std::array<bool, kNumLanes> described{};
+std::vector<NodeIndex> StepBoard::MissingFor(NodeIndex node) const {
+  std::vector<NodeIndex> missing;
+  for (NodeIndex dep : plan_.nodes[node].deps)
+    if (!states_[dep].done) missing.push_back(dep);
+  return missing;
+}
+
+StepProgress StepBoard::progress() const {
+  std::lock_guard lock(mutex_);
+  StepProgress progress{.nodes_ended = nodes_ended_};
+  if (num_in_step_ == 0) return progress;
+  for (NodeIndex node : Current()) progress.lanes_working += MissingFor(node).empty() ? 1 : 0;
+  // A thread is at the end of its part.
+  if (progress.lanes_working == 0) progress.lanes_working = 1;
+  return progress;
+}
+
+std::string StepBoard::DescribeLanes() const {
+  std::lock_guard lock(mutex_);
   std::string text;
-  for (NodeIndex node = 0; node < states_.size(); ++node) {
-    bool& lane_described = described[static_cast<size_t>(plan_.nodes[node].lane)];
-    if (states_[node].done || lane_described) continue;
-    lane_described = true;
-    if (!text.empty()) text += "; ";
-    text += DescribeLane(node);
-  }
-  return text.empty() ? "all nodes have ended, a thread is still at work" : text;
+  const auto add = [&](const std::string& more) { text += (text.empty() ? "" : "; ") + more; };
+  std::vector<NodeIndex> current = Current();
+  std::stable_partition(current.begin(), current.end(),
+                        [&](NodeIndex node) { return MissingFor(node).empty(); });
+  for (NodeIndex node : current) add(DescribeLane(node));
+  if (current.empty()) add("all nodes have ended, a thread is still at work");
+  if (!failure_.ok()) add("before that the step had failed: " + failure_.message());
+  return text;
 }
 
 std::string StepBoard::DescribeLane(NodeIndex current) const {
-  std::string text =
-      fmt::format("lane {} is at node {} ({}), ", LaneName(plan_.nodes[current].lane), current,
-                  NodeName(plan_, current));
-  std::string missing;
-  for (NodeIndex dep : plan_.nodes[current].deps) {
-    if (states_[dep].done) continue;
-    missing +=
-        fmt::format("{}node {} ({})", missing.empty() ? "" : ", ", dep, NodeName(plan_, dep));
-  }
-  return text + (missing.empty() ? "which is under way" : "which waits for " + missing);
+  const auto named = [&](NodeIndex node) {
+    return fmt::format("{} (node {})", NodeName(plan_, node), node);
+  };
+  const Lane lane = plan_.nodes[current].lane;
+  const std::vector<NodeIndex> missing = MissingFor(current);
+  std::string what(WhatItDoes(lane));
+  if (!missing.empty()) what = "waits for " + named(missing.front());
+  if (missing.size() > 1) what += fmt::format(" and {} more", missing.size() - 1);
+  return fmt::format("lane {}: {} {}", LaneName(lane), named(current), what);
 }
 
 }  // namespace strata::prefetch

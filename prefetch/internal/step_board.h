@@ -4,13 +4,14 @@
 // issues or ends a node wakes only those who wait for that node.
 #pragma once
 
-#include <chrono>
 #include <condition_variable>
 #include <mutex>
 #include <optional>
+#include <string>
 #include <vector>
 
 #include "aio/base/status.h"
+#include "prefetch/executor.h"
 #include "prefetch/step_plan.h"
 #include "prefetch/timeline.h"
 #include "tiering/device.h"
@@ -39,8 +40,7 @@ class StepBoard {
   explicit StepBoard(const StepPlan& plan) : plan_(plan), states_(plan.nodes.size()) {}
 
   // The life of a step's threads. Each is added once, before the first step; waits for the next
-  // step (false: there is none any more, the thread ends); and leaves the step it has seen. Quit
-  // first waits until all have left a step that stalled, as each wakes the others until it leaves.
+  // step (false: there is none any more, the thread ends); and leaves the step it has seen.
   void AddThread(Waiter* waiter);
   // A thread is missing: no step can begin.
   void MissThread(const Status& status);
@@ -49,10 +49,14 @@ class StepBoard {
   void Quit();
 
   // The owner's side of a step. BeginStep fails when a thread is missing. AwaitEnd returns when all
-  // threads have left, or, without waiting for them, when no node has ended for `stall_deadline`.
+  // threads have left.
   Status BeginStep();
-  Status AwaitEnd(std::chrono::milliseconds stall_deadline);
+  Status AwaitEnd();
   Timeline TakeTimeline();
+
+  // As the executor's.
+  StepProgress progress() const;
+  std::string DescribeLanes() const;
 
   // False at once when the step has been stopped.
   bool AwaitDone(Waiter& waiter, NodeIndex node);
@@ -109,8 +113,9 @@ class StepBoard {
   }
   void WakeThoseAwaiting(NodeIndex node);
   void Stop(Status failure);
-  Status StallFailure(std::chrono::milliseconds stall_deadline) const;
-  std::string DescribeStall() const;
+  // The first node of each lane that is not done.
+  std::vector<NodeIndex> Current() const;
+  std::vector<NodeIndex> MissingFor(NodeIndex node) const;
   std::string DescribeLane(NodeIndex current) const;
 
   const StepPlan& plan_;
@@ -125,7 +130,7 @@ class StepBoard {
   bool stopped_ = false;
   Status failure_;
   Time begin_;
-  Time last_end_;
+  uint64_t nodes_ended_ = 0;
 };
 
 }  // namespace strata::prefetch

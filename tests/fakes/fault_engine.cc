@@ -137,6 +137,9 @@ int64_t FaultEngine::Spoil(const IoTransfer& transfer, const FaultPlan::Decision
     case FaultKind::kReordered:
       LetOthersGoFirst();
       return Move(transfer);
+    case FaultKind::kHung:
+      Hang();
+      return Move(transfer);
     case FaultKind::kTorn:
       return WriteTorn(transfer, decision.random);
     case FaultKind::kLost:
@@ -163,6 +166,17 @@ void FaultEngine::LetOthersGoFirst() {
   std::unique_lock lock(mutex_);
   uint64_t until = num_moved_ + 3;
   moved_one_.wait_for(lock, delay_, [&] { return num_moved_ >= until; });
+}
+
+void FaultEngine::Hang() {
+  std::unique_lock lock(mutex_);
+  let_go_.wait(lock, [&] { return !hangs_; });
+}
+
+void FaultEngine::LetGo() {
+  std::lock_guard lock(mutex_);
+  hangs_ = false;
+  let_go_.notify_all();
 }
 
 void FaultEngine::CountMoved() {

@@ -40,6 +40,9 @@ class FaultEngine final : public aio::IoEngine {
   // Shared with who destroys the engine with requests in flight and then asks what they met.
   std::shared_ptr<const FaultPlan> shared_plan() const { return plan_; }
 
+  // From now on nothing hangs any more. The engine can only be destroyed when nothing does.
+  void LetGo();
+
   uint64_t num_writes() const { return plan_->num_requests(aio::IoDirection::kWrite); }
 
   aio::IoTicket StartReads(std::span<const aio::ReadRange> ranges,
@@ -59,6 +62,7 @@ class FaultEngine final : public aio::IoEngine {
   int64_t Spoil(const aio::IoTransfer& transfer, const FaultPlan::Decision& decision);
   int64_t Move(const aio::IoTransfer& transfer);
   void LetOthersGoFirst();
+  void Hang();
   void CountMoved();
 
   const std::shared_ptr<FaultPlan> plan_;
@@ -66,6 +70,8 @@ class FaultEngine final : public aio::IoEngine {
   std::mutex mutex_;
   std::condition_variable moved_one_;
   uint64_t num_moved_ = 0;
+  std::condition_variable let_go_;
+  bool hangs_ = true;
   std::unique_ptr<aio::IoEngine> real_;
   std::unique_ptr<aio::IoEngine> front_;  // last: what it has in flight uses the rest
 };

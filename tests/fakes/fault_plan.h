@@ -21,6 +21,7 @@ enum class FaultKind {
   kShort,      // stops somewhere inside, at a multiple of the file's alignment
   kDelayed,    // is answered after transfers that came later
   kReordered,  // reaches the file after transfers that came later
+  kHung,       // is not answered until somebody lets it go
   kTorn,       // a write of which some sectors (all but a prefix, or any) never reach the file
   kLost,       // a write of which nothing does
   kFlipped,    // one bit of its first byte arrives the other way round

@@ -54,6 +54,7 @@ void VisitTrain(FieldVisitor& v, TrainConfig& train) {
   v.Integer("threads", train.threads, {0, 4096});
   v.Integer("log_every_steps", train.log_every_steps, {1, kSteps.max});
   v.Integer("trace_steps", train.trace_steps, {0, 1000});
+  v.Integer("stall_timeout_s", train.stall_timeout_s, {0, 1'000'000});
 }
 
 void VisitRopeScaling(FieldVisitor& v, std::optional<Llama3RopeScaling>& scaling) {
