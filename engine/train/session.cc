@@ -402,7 +402,8 @@ Result<StepReport> Session::RunStep() {
 
 Status Session::CommitStep(Checkpointer::Force force) {
   const Watchdog::Scope scope(
-      watchdog_.get(), Doing(fmt::format("the commit of step {}", driver_->applied().steps)));
+      watchdog_.get(),
+      Doing(fmt::format("the commit of step {} waits for the drive", driver_->applied().steps)));
   return checkpointer_->AfterStep(Record(), force);
 }
 

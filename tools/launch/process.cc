@@ -9,10 +9,14 @@
 
 #include <array>
 #include <cerrno>
+#include <chrono>
+#include <cstdio>
 #include <cstdlib>
 #include <cstring>
 #include <fstream>
 #include <optional>
+#include <thread>
+#include <vector>
 
 namespace strata::launch {
 namespace {
@@ -78,6 +82,26 @@ std::optional<int> ReadFailure(int fd) {
   return count == sizeof error ? std::optional<int>(error) : std::nullopt;
 }
 
+// A killed process has ended by then, or waits in the kernel for something that does not come.
+constexpr auto kTimeToDie = std::chrono::seconds(3);
+constexpr auto kPauseBetweenLooks = std::chrono::milliseconds(2);
+
+std::vector<pid_t> Children() {
+  std::ifstream file(fmt::format("/proc/self/task/{}/children", getpid()));
+  std::vector<pid_t> children;
+  for (pid_t pid = 0; file >> pid;) children.push_back(pid);
+  return children;
+}
+
+void SayWhoStays(const std::vector<pid_t>& children) {
+  for (const pid_t pid : children)
+    fmt::print(
+        stderr,
+        "error: process {} was killed and does not end: it is in the kernel, which waits for "
+        "a drive or another device; it ends when that answers\n",
+        pid);
+}
+
 }  // namespace
 
 Result<Child> StartChild(const ChildOptions& options) {
@@ -115,12 +139,17 @@ std::string Describe(const Ending& ending) {
 }
 
 void KillAllChildren() {
+  const auto end = std::chrono::steady_clock::now() + kTimeToDie;
   // What a killed child leaves comes to us, so look until there is none.
   for (;;) {
-    const std::string path = fmt::format("/proc/self/task/{}/children", getpid());
-    std::ifstream children(path);
-    for (pid_t pid = 0; children >> pid;) kill(pid, SIGKILL);
-    if (waitpid(-1, nullptr, 0) < 0 && errno == ECHILD) return;
+    for (const pid_t pid : Children()) kill(pid, SIGKILL);
+    pid_t reaped = 0;
+    do {
+      reaped = waitpid(-1, nullptr, WNOHANG);
+    } while (reaped > 0);
+    if (reaped < 0 && errno == ECHILD) return;
+    if (std::chrono::steady_clock::now() >= end) return SayWhoStays(Children());
+    std::this_thread::sleep_for(kPauseBetweenLooks);
   }
 }
 

@@ -46,7 +46,7 @@ Ending EndingOf(int wait_status);
 std::string Describe(const Ending& ending);
 
 // Kills every child of this process and what they left to it (it must be their subreaper), and
-// reaps them.
+// reaps them. One that the kernel does not let go is named on stderr after a few seconds, and left.
 void KillAllChildren();
 
 // While it lives, these signals call back instead of doing what they do. One per process.
