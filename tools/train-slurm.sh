@@ -21,7 +21,10 @@ fi
 [ -n "${SLURM_JOB_ID:-}" ] || { echo "error: not in a Slurm job: start it with sbatch" >&2; exit 1; }
 
 addr="$4"
-[ "$addr" != - ] || addr="$(scontrol show hostnames "$SLURM_JOB_NODELIST" | head -n 1)"
+if [ "$addr" = - ]; then
+  hosts="$(scontrol show hostnames "$SLURM_JOB_NODELIST")"  # whole: a reader of one line may kill it
+  addr="${hosts%%$'\n'*}"
+fi
 # Slurm runs a copy of this file, far from the others.
 here="${STRATA_TOOLS:-${SLURM_SUBMIT_DIR:-.}/tools}"
 [ -x "$here/train-nodes.sh" ] || {
