@@ -95,9 +95,6 @@ class Session final : public TrainingSession {
   // Ok where it is on all ranks, so that none waits for one that has failed.
   Status Together(const Status& mine) { return AgreeOn(*communicator_, mine); }
   bool is_first() const { return communicator_->rank() == 0; }
-  std::chrono::seconds StallTimeout() const {
-    return std::chrono::seconds(config_.train.stall_timeout_s);
-  }
   Status CheckStart(SessionOptions::Start start) const;
   Status FindRank(const SessionOptions& options);
   Status OpenDataset();
@@ -164,17 +161,15 @@ Status Session::CheckStart(SessionOptions::Start start) const {
 }
 
 Status Session::FindRank(const SessionOptions& options) {
+  const std::chrono::seconds timeout(config_.train.stall_timeout_s);
   communicator_ = options.communicator;
   if (communicator_ == nullptr) {
     STRATA_ASSIGN_OR_RETURN(RankEnvironment environment, ReadRankEnvironment());
     STRATA_ASSIGN_OR_RETURN(owned_communicator_,
-                            MakeCommunicator(environment, {.deadline = StallTimeout()}));
+                            MakeCommunicator(environment, {.deadline = timeout}));
     communicator_ = owned_communicator_.get();
   }
-  const bool is_watched = options.on_stall != nullptr;
-  STRATA_ASSIGN_OR_RETURN(watchdog_,
-                          Watchdog::Start(is_watched ? StallTimeout() : std::chrono::seconds(0),
-                                          *communicator_, options.on_stall));
+  STRATA_ASSIGN_OR_RETURN(watchdog_, Watchdog::Start(timeout, *communicator_, options.on_stall));
   observer_.SetWatchdog(watchdog_.get());
   const uint32_t world = communicator_->world_size();
   if (config_.train.world_size != world) {
@@ -218,8 +213,7 @@ Status Session::OpenDataset() {
 
 Status Session::PlanAndAllocate(const SessionOptions& options) {
   // Memory of terabytes takes its time.
-  const Watchdog::Scope scope(watchdog_.get(),
-                              {.describe = [] { return "planning"; }, .may_take_long = true});
+  const Watchdog::Scope scope(watchdog_.get(), MayTakeLong("planning"));
   const auto sharing =
       communicator_->local_size() > 1 ? aio::Sharing::kShared : aio::Sharing::kPrivate;
   STRATA_ASSIGN_OR_RETURN(run_, PlanRun(config_, HardwareOf(config_)));
@@ -235,6 +229,7 @@ Status Session::PlanAndAllocate(const SessionOptions& options) {
 
 // All ranks follow one plan, so they go by one rank's rates.
 Status Session::MeasureAndPlanAgain() {
+  const Watchdog::Scope scope(watchdog_.get(), MayTakeLong("planning"));
   Result<prefetch::Hardware> measured = MeasureHardware(run_, *device_, *host_, *engine_);
   STRATA_RETURN_IF_ERROR(Together(measured.status()));
   RunConfig rates = config_;

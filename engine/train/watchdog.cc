@@ -22,7 +22,7 @@ Result<std::unique_ptr<Watchdog>> Watchdog::Start(std::chrono::milliseconds limi
                                                   Communicator& communicator,
                                                   std::function<void(const Status&)> on_stall) {
   std::unique_ptr<Watchdog> watchdog(new Watchdog(limit, communicator, std::move(on_stall)));
-  if (limit.count() == 0) return watchdog;
+  if (limit.count() == 0 || watchdog->on_stall_ == nullptr) return watchdog;
   STRATA_ASSIGN_OR_RETURN(watchdog->thread_,
                           StartThread("the watchdog", [self = watchdog.get()] { self->Work(); }));
   return watchdog;

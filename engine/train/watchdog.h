@@ -37,8 +37,8 @@ class Watchdog {
     bool may_take_long = false;  // without any sign; not to be ended
   };
 
-  // `on_stall` is called once at most, on the watchdog's thread. With a limit of 0 nothing is
-  // watched. kResourceExhausted when its thread cannot be started.
+  // `on_stall` is called once at most, on the watchdog's thread. With a limit of 0, or
+  // without it, nothing is watched. kResourceExhausted when its thread cannot be started.
   static Result<std::unique_ptr<Watchdog>> Start(std::chrono::milliseconds limit,
                                                  Communicator& communicator,
                                                  std::function<void(const Status&)> on_stall);
@@ -88,9 +88,14 @@ class Watchdog {
   std::jthread thread_;
 };
 
-// "the commit of step 12".
+// "the commit of step 12 waits for the drive".
 inline Watchdog::Subject Doing(std::string what) {
   return {.describe = [what = std::move(what)] { return what; }};
+}
+inline Watchdog::Subject MayTakeLong(std::string what) {
+  Watchdog::Subject subject = Doing(std::move(what));
+  subject.may_take_long = true;
+  return subject;
 }
 
 }  // namespace strata::engine

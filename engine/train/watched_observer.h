@@ -34,9 +34,7 @@ class WatchedObserver final : public SessionObserver {
   }
 
  private:
-  static Watchdog::Subject Output() {
-    return {.describe = [] { return "the output"; }, .may_take_long = true};
-  }
+  static Watchdog::Subject Output() { return MayTakeLong("the output"); }
 
   SessionObserver& observer_;
   Watchdog* watchdog_ = nullptr;

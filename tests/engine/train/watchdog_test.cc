@@ -54,8 +54,7 @@ TEST_F(WatchdogTest, WhateverGetsOnIsProgress) {
 TEST_F(WatchdogTest, WhatMayTakeLongMay) {
   std::unique_ptr<Watchdog> watchdog = Start(50ms);
   {
-    const Watchdog::Scope scope(watchdog.get(),
-                                {.describe = [] { return "planning"; }, .may_take_long = true});
+    const Watchdog::Scope scope(watchdog.get(), MayTakeLong("planning"));
     std::this_thread::sleep_for(300ms);
     EXPECT_FALSE(HasStalled());
   }
@@ -78,8 +77,7 @@ TEST(WatchdogOfRanks, WhoWaitsForOthersDoesNotStandStill) {
     std::unique_ptr<Watchdog> watchdog =
         OrDie(Watchdog::Start(100ms, communicator, [&](const Status&) { ++barks; }));
     if (communicator.rank() == 0) {
-      const Watchdog::Scope scope(watchdog.get(),
-                                  {.describe = [] { return "long"; }, .may_take_long = true});
+      const Watchdog::Scope scope(watchdog.get(), MayTakeLong("long"));
       std::this_thread::sleep_for(1500ms);
     }
     EXPECT_EQ(communicator.channel(ChannelId::kCommLane).Barrier().ToString(), "ok");

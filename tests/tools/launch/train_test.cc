@@ -124,6 +124,20 @@ TEST_F(LaunchedTrainingTest, ARankThatIsStoppedEndsTheJobAndIsNamed) {
   ExpectGoesOnTo(hash, "stopped");
 }
 
+// As Ctrl-Z does, or a machine that is suspended.
+TEST_F(LaunchedTrainingTest, AJobThatIsStoppedAsAWholeGoesOn) {
+  const std::string hash = UndisturbedHash();
+  Running job(Job("paused", {"--set", "train.stall_timeout_s=2"}), directory_);
+  ASSERT_TRUE(job.SaysOnOut(Step(9))) << job.err();
+  for (const int signal_number : {SIGSTOP, SIGCONT}) {
+    for (const uint32_t rank : {0u, 1u}) kill(PidOf(rank, job.err()), signal_number);
+    if (signal_number == SIGSTOP) std::this_thread::sleep_for(std::chrono::seconds(4));
+  }
+  const Finished finished = job.Wait();
+  EXPECT_EQ(finished.exit_code, 0) << finished.err;
+  EXPECT_EQ(tools::JsonValue(finished.out, "state_hash"), hash);
+}
+
 TEST_F(LaunchedTrainingTest, OneRankWithAnotherConfigurationIsToldTheDifference) {
   const Finished finished =
       RunProgram(Job("other", {}, fmt::format("exec {} \"$@\" --set train.seed=4", STRATA_PROGRAM)),
