@@ -4,6 +4,7 @@
 #include <string>
 #include <vector>
 
+#include "tools/checkpoint_command_line.h"
 #include "tools/commands.h"
 #include "tools/io_command_line.h"
 #include "tools/launch_command_line.h"
@@ -33,6 +34,7 @@ struct CommandLine {
   DoctorArguments doctor;
   IoCommandLine io;
   LaunchCommandLine launch;
+  CheckpointCommandLine checkpoint;
   std::function<int()> chosen;
 };
 
@@ -111,6 +113,7 @@ int Main(int argc, char** argv) {
   AddTrain(app, line);
   AddPlan(app, line);
   AddExport(app, line);
+  AddCheckpoint(app, line.checkpoint, line.chosen);
   AddDoctor(app, line);
   AddIo(app, line.io, line.chosen);
   AddLaunch(app, line.launch, line.chosen);

@@ -9,6 +9,7 @@
 
 #include "aio/file.h"
 #include "engine/checkpoint/internal/checked_file.h"
+#include "engine/checkpoint/internal/partial_directory.h"
 #include "engine/checkpoint/internal/tensor_manifest.h"
 
 namespace strata::engine {
@@ -42,6 +43,21 @@ Result<TensorManifest> ReadTensorManifest(const std::string& path) {
   return ParseTensorManifest(*text, ManifestPath(path));
 }
 
+Status CheckTensorFiles(const std::string& path, const TensorManifest& manifest) {
+  for (const TensorManifest::File& about : manifest.files)
+    STRATA_RETURN_IF_ERROR(CheckedFile::Open(path, about).status());
+  return OkStatus();
+}
+
+Status RemoveTensorDirectory(const std::string& path) {
+  std::error_code error;
+  std::filesystem::remove(ManifestPath(path), error);
+  if (error) return ErrnoStatus(error.value(), "remove " + ManifestPath(path));
+  STRATA_RETURN_IF_ERROR(SyncDirectory(path));
+  std::filesystem::remove_all(path, error);
+  return error ? ErrnoStatus(error.value(), "remove " + path) : OkStatus();
+}
+
 TensorDirectory::TensorDirectory(std::string path, TensorManifest manifest, uint32_t num_pages)
     : path_(std::move(path)), manifest_(std::move(manifest)), max_pages_(std::max(1u, num_pages)) {}
 
@@ -67,19 +83,20 @@ const std::vector<SafetensorsEntry>& TensorDirectory::entries(size_t file) const
 Status TensorDirectory::Read(size_t file, const SafetensorsEntry& entry, uint64_t offset_bytes,
                              std::span<std::byte> out) {
   STRATA_CHECK(offset_bytes + out.size() <= entry.size_bytes);
-  uint64_t at = entry.offset_bytes + offset_bytes;
+  const auto number = static_cast<size_t>(&entry - entries(file).data());
   while (!out.empty()) {
-    STRATA_ASSIGN_OR_RETURN(std::span<const std::byte> piece, Load(file, at / kPieceBytes));
-    const std::span<const std::byte> from = piece.subspan(at % kPieceBytes);
+    STRATA_ASSIGN_OR_RETURN(std::span<const std::byte> piece,
+                            Load(file, files_[file].PieceWith(number, offset_bytes)));
+    const std::span<const std::byte> from = piece.subspan(offset_bytes % kPieceBytes);
     const size_t now = std::min(from.size(), out.size());
     std::memcpy(out.data(), from.data(), now);
     out = out.subspan(now);
-    at += now;
+    offset_bytes += now;
   }
   return OkStatus();
 }
 
-Result<std::span<const std::byte>> TensorDirectory::Load(size_t file, uint64_t piece) {
+Result<std::span<const std::byte>> TensorDirectory::Load(size_t file, size_t piece) {
   auto found = std::ranges::find_if(
       pages_, [&](const Page& page) { return page.file == file && page.piece == piece; });
   if (found == pages_.end()) {
@@ -105,15 +122,14 @@ Status CheckTensorDirectory(const std::string& path,
   std::vector<std::byte> piece;
   for (const TensorManifest::File& about : manifest.files) {
     Result<CheckedFile> file = CheckedFile::Open(path, about);
-    if (!file.ok()) {
-      on_damage(file.status());
+    const Status opened = file.ok() ? file->ReadHeader() : file.status();
+    if (!opened.ok()) {
+      on_damage(opened);
       done += about.size_bytes;
       continue;
     }
-    const Status header = file->ReadHeader();
-    if (!header.ok()) on_damage(header);
     on_progress(done += about.header_bytes, total);
-    for (uint64_t number = 0; number < file->num_pieces(); ++number) {
+    for (size_t number = 0; number < file->num_pieces(); ++number) {
       const Status status = file->Load(number, piece);
       if (!status.ok()) on_damage(status);
       on_progress(done += piece.size(), total);

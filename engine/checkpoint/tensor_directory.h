@@ -3,7 +3,7 @@
 //   DIR/rank-0-of-2.safetensors   named tensors, as any safetensors library reads them
 //   DIR/rank-1-of-2.safetensors
 //   DIR/manifest.json             what this is about, the files, and checksums (XXH3, 64 bits) of
-//                                 each header and of every 4 MiB of data behind it; the last member
+//                                 each header and of every 4 MiB of every tensor; the last member
 //                                 is the manifest's own
 //
 // It is written under another name beside its place: the files first, then the manifest, each
@@ -37,7 +37,8 @@ struct TensorManifest {
     uint64_t size_bytes = 0;
     uint64_t header_bytes = 0;
     uint64_t header_hash = 0;
-    std::vector<uint64_t> piece_hashes;  // of kPieceBytes of data, the last one of what is left
+    // In the order of the data: of each tensor every kPieceBytes, the last one of what is left.
+    std::vector<uint64_t> piece_hashes;
   };
   std::string about;  // a JSON object: the writer's own
   std::vector<File> files;
@@ -69,6 +70,12 @@ bool HoldsTensorDirectory(const std::string& path);
 // The manifest alone. kNotFound when there is none, kDataLoss when it is damaged.
 Result<TensorManifest> ReadTensorManifest(const std::string& path);
 
+// Whether its files are there, of the sizes that the manifest says: kDataLoss names the first that
+// is not. Looks at no content.
+Status CheckTensorFiles(const std::string& path, const TensorManifest& manifest);
+// Removes the manifest, durably, and then the rest: what a crash leaves is no such directory.
+Status RemoveTensorDirectory(const std::string& path);
+
 // Open for reading: every byte that is given out has been checked. Thread-compatible.
 class TensorDirectory {
  public:
@@ -82,19 +89,19 @@ class TensorDirectory {
   // Of manifest().files[file].
   const std::vector<SafetensorsEntry>& entries(size_t file) const;
 
-  // Bytes of a tensor. kDataLoss names the file, the offset and the tensors that are damaged there.
+  // Bytes of a tensor, one of entries(file). kDataLoss names the file, the tensor and the offset.
   Status Read(size_t file, const SafetensorsEntry& entry, uint64_t offset_bytes,
               std::span<std::byte> out);
 
  private:
   struct Page {
     size_t file = 0;
-    uint64_t piece = 0;
+    size_t piece = 0;
     std::vector<std::byte> bytes;
   };
 
   TensorDirectory(std::string path, TensorManifest manifest, uint32_t num_pages);
-  Result<std::span<const std::byte>> Load(size_t file, uint64_t piece);
+  Result<std::span<const std::byte>> Load(size_t file, size_t piece);
 
   std::string path_;
   TensorManifest manifest_;
@@ -104,7 +111,8 @@ class TensorDirectory {
 };
 
 // Reads all of it, and tells of everything that is not as it was written: one error for each
-// damaged piece, missing file or damaged header. Fails itself only where there is no manifest to
+// damaged piece, missing file or damaged header; without its header nothing of a file can be looked
+// at. Fails itself only where there is no manifest to
 // go by.
 Status CheckTensorDirectory(
     const std::string& path, const std::function<void(const Status& what)>& on_damage,

@@ -76,7 +76,6 @@ class DirectoryWriter {
     PieceWriter pieces(file, header.size(), buffer_);
     for (size_t entry = 0; entry < about.entries.size(); ++entry)
       STRATA_RETURN_IF_ERROR(WriteEntry(number, entry, pieces));
-    STRATA_RETURN_IF_ERROR(pieces.Flush());
     STRATA_RETURN_IF_ERROR(file.SyncData());
     return TensorManifest::File{about.name, header.size() + pieces.size_bytes(), header.size(),
                                 XXH3_64bits(header.data(), header.size()), pieces.TakeHashes()};
@@ -89,6 +88,7 @@ class DirectoryWriter {
     STRATA_RETURN_IF_ERROR(write_(number, at, [&](std::span<const std::byte> bytes) {
                              return pieces.Append(bytes);
                            }).With(fmt::format("tensor '{}'", entry.name)));
+    STRATA_RETURN_IF_ERROR(pieces.Flush());  // none is of two tensors
     STRATA_CHECK(pieces.size_bytes() == entry.offset_bytes + entry.size_bytes);
     return OkStatus();
   }
@@ -106,7 +106,7 @@ uint64_t BytesNeeded(std::span<const TensorFile> files, std::string_view about) 
     bytes += MakeSafetensorsHeader(file.entries, file.metadata).size();
     if (file.entries.empty()) continue;
     const uint64_t data = file.entries.back().offset_bytes + file.entries.back().size_bytes;
-    bytes += data + CeilDiv(data, kPieceBytes) * 16;
+    bytes += data + (CeilDiv(data, kPieceBytes) + file.entries.size()) * 16;
   }
   return bytes;
 }

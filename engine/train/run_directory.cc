@@ -155,9 +155,13 @@ std::string RunDirectory::CheckpointPath(uint64_t step) const {
   return fmt::format("{}/checkpoints/step-{:06}", path_, step);
 }
 
+std::string RunDirectory::CheckpointManifestPath(uint64_t step) const {
+  return CheckpointPath(step) + "/manifest.json";
+}
+
 Status RunDirectory::WriteCheckpoint(uint64_t step, std::string_view json) const {
   STRATA_RETURN_IF_ERROR(MakeDirectory(CheckpointPath(step)));
-  return aio::WriteFileAtomically(CheckpointPath(step) + "/manifest.json", json);
+  return aio::WriteFileAtomically(CheckpointManifestPath(step), json);
 }
 
 Status RunDirectory::RemoveCheckpoint(uint64_t step) const {

@@ -42,6 +42,7 @@ class RunDirectory {
   Status TruncateMetrics(uint64_t step) const;
   // checkpoints/step-000100/manifest.json
   Status WriteCheckpoint(uint64_t step, std::string_view json) const;
+  std::string CheckpointManifestPath(uint64_t step) const;
   Status RemoveCheckpoint(uint64_t step) const;
   Result<std::set<uint64_t>> CheckpointSteps() const;
   // What a run writes here, run_id last: until then it is a run. Anything else is not ours.

@@ -88,14 +88,6 @@ Result<Found> Find(const SavedStateOptions& options) {
   return found;
 }
 
-StateLayout LayoutOf(const RunConfig& config, const RunRecord& record) {
-  return MakeStateLayout(UnitsOf(config.model.llama, PartElementsOf(config)),
-                         {.precision = DTypeOf(config.train.precision),
-                          .format = *config.optimizer.state,
-                          .world_size = static_cast<uint32_t>(record.world_size),
-                          .stage = static_cast<uint32_t>(record.stage)});
-}
-
 Result<std::vector<std::unique_ptr<BlockStore>>> OpenStores(const SavedStateOptions& options,
                                                             const StateLayout& layout,
                                                             const Found& found,
@@ -147,12 +139,20 @@ class StoredState final : public SavedState {
 
 }  // namespace
 
+StateLayout SavedLayoutOf(const RunConfig& config, const RunRecord& record) {
+  return MakeStateLayout(UnitsOf(config.model.llama, PartElementsOf(config)),
+                         {.precision = DTypeOf(config.train.precision),
+                          .format = *config.optimizer.state,
+                          .world_size = static_cast<uint32_t>(record.world_size),
+                          .stage = static_cast<uint32_t>(record.stage)});
+}
+
 Result<std::unique_ptr<SavedState>> SavedState::Open(const RunConfig& config,
                                                      const SavedStateOptions& options,
                                                      aio::IoEngine* engine) {
   STRATA_ASSIGN_OR_RETURN(Found found, Find(options));
   STRATA_RETURN_IF_ERROR(CheckSameState(found.record, MakeRunRecord(config, 0, {})));
-  StateLayout layout = LayoutOf(config, found.record);
+  StateLayout layout = SavedLayoutOf(config, found.record);
   STRATA_ASSIGN_OR_RETURN(std::vector<std::unique_ptr<BlockStore>> stores,
                           OpenStores(options, layout, found, engine));
   std::vector<uint64_t> block_bytes;

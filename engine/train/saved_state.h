@@ -77,6 +77,9 @@ class SavedState {
   StateLayout layout_;
 };
 
+// How the ranks that wrote this record cut the state of a run with this configuration.
+StateLayout SavedLayoutOf(const RunConfig& config, const RunRecord& record);
+
 // What masters are, whatever they are stored as: fp32.
 Status ReadMasters(SavedState& state, uint32_t unit, uint64_t first, std::span<float> out);
 

@@ -1,7 +1,6 @@
 #include "engine/checkpoint/internal/checked_file.h"
 
 #include <fmt/format.h>
-#include <fmt/ranges.h>
 #include <xxhash.h>
 
 #include <algorithm>
@@ -40,32 +39,28 @@ Status CheckedFile::ReadHeader() {
                                 file_.path(), header.size()));
   const std::string_view json = std::string_view(header).substr(kLengthBytes);
   STRATA_ASSIGN_OR_RETURN(entries_, ParseSafetensorsHeader(json, about_.size_bytes, file_.path()));
-  return OkStatus();
-}
-
-Status CheckedFile::Load(uint64_t piece, std::vector<std::byte>& into) const {
-  const uint64_t begin = piece * kPieceBytes;
-  const uint64_t at = about_.header_bytes + begin;
-  into.resize(std::min(kPieceBytes, about_.size_bytes - at));
-  STRATA_RETURN_IF_ERROR(ReadFully(file_, at, into));
-  if (XXH3_64bits(into.data(), into.size()) == about_.piece_hashes[piece]) return OkStatus();
-  return DataLoss(fmt::format("{}: bytes {} to {} are not what was written: {}", file_.path(), at,
-                              at + into.size(), TensorsIn(begin, begin + into.size())));
-}
-
-// Bytes of the data. Of many small tensors the first and the last.
-std::string CheckedFile::TensorsIn(uint64_t begin, uint64_t end) const {
-  std::vector<std::string> parts;
-  for (const SafetensorsEntry& entry : entries_) {
-    const uint64_t at = entry.offset_bytes;
-    if (at >= end || at + entry.size_bytes <= begin) continue;
-    parts.push_back(fmt::format("tensor '{}' (its bytes {} to {})", entry.name,
-                                std::max(at, begin) - at,
-                                std::min(at + entry.size_bytes, end) - at));
+  for (size_t entry = 0; entry < entries_.size(); ++entry) {
+    first_piece_.push_back(pieces_.size());
+    const uint64_t size_bytes = entries_[entry].size_bytes;
+    for (uint64_t at = 0; at < size_bytes; at += kPieceBytes)
+      pieces_.push_back({entry, at, std::min(kPieceBytes, size_bytes - at)});
   }
-  if (parts.empty()) return "which tensors, the header does not tell";
-  if (parts.size() <= 2) return fmt::format("{}", fmt::join(parts, ", "));
-  return fmt::format("{}, {} more, {}", parts.front(), parts.size() - 2, parts.back());
+  if (pieces_.size() == about_.piece_hashes.size()) return OkStatus();
+  return DataLoss(fmt::format("{} has {} pieces, and the manifest {} checksums of them",
+                              file_.path(), pieces_.size(), about_.piece_hashes.size()));
+}
+
+Status CheckedFile::Load(size_t number, std::vector<std::byte>& into) const {
+  const Piece& piece = pieces_[number];
+  const SafetensorsEntry& entry = entries_[piece.entry];
+  const uint64_t at = about_.header_bytes + entry.offset_bytes + piece.offset_bytes;
+  into.resize(piece.size_bytes);
+  STRATA_RETURN_IF_ERROR(ReadFully(file_, at, into));
+  if (XXH3_64bits(into.data(), into.size()) == about_.piece_hashes[number]) return OkStatus();
+  return DataLoss(fmt::format(
+      "{}: tensor '{}' is not what was written, in its bytes {} to {} (of the file: {} to {})",
+      file_.path(), entry.name, piece.offset_bytes, piece.offset_bytes + piece.size_bytes, at,
+      at + piece.size_bytes));
 }
 
 }  // namespace strata::engine

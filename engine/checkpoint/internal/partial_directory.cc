@@ -16,16 +16,6 @@ namespace {
 
 namespace fs = std::filesystem;
 
-Status SyncDirectory(const std::string& path) {
-  int fd = open(path.c_str(), O_RDONLY | O_DIRECTORY | O_CLOEXEC);
-  if (fd < 0) return ErrnoStatus(errno, "open directory " + path);
-  int sync_error = fsync(fd) == 0 ? 0 : errno;
-  int close_error = close(fd) == 0 ? 0 : errno;
-  if (sync_error != 0) return ErrnoStatus(sync_error, "fsync directory " + path);
-  if (close_error != 0) return ErrnoStatus(close_error, "close directory " + path);
-  return OkStatus();
-}
-
 Status CheckFree(const std::string& path) {
   std::error_code error;
   fs::file_status status = fs::symlink_status(path, error);
@@ -40,6 +30,16 @@ Status CheckFree(const std::string& path) {
 }
 
 }  // namespace
+
+Status SyncDirectory(const std::string& path) {
+  int fd = open(path.c_str(), O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+  if (fd < 0) return ErrnoStatus(errno, "open directory " + path);
+  int sync_error = fsync(fd) == 0 ? 0 : errno;
+  int close_error = close(fd) == 0 ? 0 : errno;
+  if (sync_error != 0) return ErrnoStatus(sync_error, "fsync directory " + path);
+  if (close_error != 0) return ErrnoStatus(close_error, "close directory " + path);
+  return OkStatus();
+}
 
 Result<PartialDirectory> PartialDirectory::Create(const std::string& final_path) {
   std::string trimmed = final_path.substr(0, final_path.find_last_not_of('/') + 1);

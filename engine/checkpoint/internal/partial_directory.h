@@ -34,4 +34,7 @@ class PartialDirectory {
   std::string path_;  // empty: published, or moved from
 };
 
+// Makes what was created, renamed or removed in it durable.
+Status SyncDirectory(const std::string& path);
+
 }  // namespace strata::engine
