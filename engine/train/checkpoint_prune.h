@@ -12,10 +12,10 @@
 namespace strata::engine {
 
 struct PruneOptions {
-  std::string path;              // a run's directory, or one of portable checkpoints
-  std::optional<uint64_t> keep;  // so many of the newest stay; or
-  std::vector<uint64_t> steps;   // these go
-  bool dry_run = false;          // only say which
+  std::string path;                   // a run's directory, or one of portable checkpoints
+  std::optional<uint64_t> keep = {};  // so many of the newest stay; or
+  std::vector<uint64_t> steps = {};   // these go
+  bool dry_run = false;               // only say which
 };
 
 // Returns those that are gone. Of a run its newest state always stays, as it goes on from there;

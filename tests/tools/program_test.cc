@@ -58,7 +58,7 @@ class ProgramTest : public testing::Test {
 TEST_F(ProgramTest, HelpNamesEverySubcommandAndSucceeds) {
   Outcome outcome = RunStrata({"--help"});
   EXPECT_EQ(outcome.exit_code, 0);
-  for (const char* command : {"train", "plan", "export", "doctor", "io", "version"}) {
+  for (const char* command : {"train", "plan", "export", "checkpoint", "doctor", "io", "version"}) {
     EXPECT_THAT(outcome.out, HasSubstr(command));
     EXPECT_EQ(RunStrata({command, "--help"}).exit_code, 0);
   }
