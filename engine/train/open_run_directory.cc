@@ -4,16 +4,21 @@
 #include <utility>
 
 #include "engine/train/ranks.h"
+#include "engine/train/remove_run.h"
+#include "engine/train/run_stores.h"
 
 namespace strata::engine {
 namespace {
 
 using Start = SessionOptions::Start;
 
-// Each rank its own blocks, then the first one the rest.
+// Rank 0's directory knows where the run's blocks are, on all machines.
 Status RemoveOld(const RunConfig& config, Communicator& communicator) {
-  STRATA_RETURN_IF_ERROR(AgreeOn(communicator, RemoveBlocksOf(config, communicator.rank())));
-  return AgreeOn(communicator, communicator.rank() == 0 ? RemoveRun(config) : OkStatus());
+  RunStores known;
+  if (communicator.rank() == 0) known.leftovers = AllStoresOf(config);
+  STRATA_ASSIGN_OR_RETURN(std::string text, FromRankZero(communicator, ToJson(known)));
+  STRATA_ASSIGN_OR_RETURN(known, ParseRunStores(text));
+  return OnEachMachine(communicator, [&] { return RemoveRun(config, known.leftovers); });
 }
 
 // The first rank's.

@@ -75,6 +75,13 @@ Status AgreeOn(Communicator& communicator, const Status& mine) {
   return OkStatus();
 }
 
+Status OnEachMachine(Communicator& communicator, const std::function<Status()>& what) {
+  const bool is_zero = communicator.rank() == 0;
+  STRATA_RETURN_IF_ERROR(AgreeOn(communicator, is_zero ? what() : OkStatus()));
+  const bool is_other = !is_zero && communicator.local_rank() == 0;
+  return AgreeOn(communicator, is_other ? what() : OkStatus());
+}
+
 Result<std::string> FromRankZero(Communicator& communicator, std::string_view text) {
   if (IsAlone(communicator)) return std::string(text);
   Channel& channel = communicator.channel(ChannelId::kControl);

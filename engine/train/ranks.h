@@ -5,6 +5,7 @@
 #pragma once
 
 #include <cstdint>
+#include <functional>
 #include <string>
 #include <string_view>
 #include <vector>
@@ -21,6 +22,10 @@ uint64_t ThreadsPerRank(const Communicator& communicator);
 // Ok where `mine` is ok on every rank. Else a rank's own failure is its own, and the others get the
 // first failed rank's, with its number.
 Status AgreeOn(Communicator& communicator, const Status& mine);
+
+// Does something once on each machine: first on rank 0's, for machines that share what it is done
+// to. Ok where it is ok on all of them.
+Status OnEachMachine(Communicator& communicator, const std::function<Status()>& what);
 
 // What rank 0 says.
 Result<std::string> FromRankZero(Communicator& communicator, std::string_view text);

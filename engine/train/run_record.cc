@@ -139,8 +139,6 @@ Status CheckResumable(const RunRecord& saved, const RunRecord& now) {
         "cannot resume: the dataset is not the one the checkpoint was made with (files were added, "
         "removed or changed); restore it, or start a new run with another [train] run_dir");
   }
-  STRATA_RETURN_IF_ERROR(MustAgree("world_size", saved.world_size, now.world_size));
-  STRATA_RETURN_IF_ERROR(MustAgree("[zero_optimization] stage", saved.stage, now.stage));
   STRATA_RETURN_IF_ERROR(MustAgree("[data] seed", saved.data_seed, now.data_seed));
   STRATA_RETURN_IF_ERROR(MustAgree("[data] seq_len", saved.seq_len, now.seq_len));
   return MustAgree("[train] train_batch_size", saved.train_batch_size, now.train_batch_size);

@@ -45,7 +45,7 @@ Result<RunRecord> ParseRunRecord(const std::string& json);
 // Both: kFailedPrecondition naming the first thing that differs, both values, and what to do.
 // Whether it is state of this model, in this format.
 Status CheckSameState(const RunRecord& saved, const RunRecord& now);
-// And whether going on from it is this run.
+// And whether going on from it is this run. The ranks may be others, at another stage.
 Status CheckResumable(const RunRecord& saved, const RunRecord& now);
 
 }  // namespace strata::engine

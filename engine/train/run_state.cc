@@ -4,7 +4,6 @@
 #include <fmt/ranges.h>
 
 #include <algorithm>
-#include <filesystem>
 #include <string>
 #include <utility>
 #include <vector>
@@ -12,71 +11,15 @@
 #include "engine/kernels/thread_pool.h"
 #include "engine/train/checkpointer.h"
 #include "engine/train/initial_state.h"
+#include "engine/train/move_state.h"
 #include "engine/train/ranks.h"
+#include "engine/train/run_stores.h"
+#include "engine/train/state_store.h"
 
 namespace strata::engine {
 namespace {
 
 using tiering::BlockStore;
-
-tiering::BlockStoreOptions StoreOptions(const RunStateParts& parts) {
-  tiering::BlockStoreOptions options;
-  options.directories = parts.run->store_directories;
-  options.run_id = parts.directory->run_id();
-  options.rank = parts.communicator->rank();
-  options.num_generations = parts.run->num_generations;
-  options.verify = parts.run->config.aio.verify;
-  options.on_initialise = [observer = parts.observer, where = options.directories.front()](
-                              uint64_t done, uint64_t total) {
-    observer->OnProgress("initialising " + where, done, total);
-  };
-  return options;
-}
-
-// A path inside the run's own directory is ours to make. Any other must be there: a drive that is
-// not mounted is an error, not a folder on the root file system.
-Status MakeOwnStoreDirectories(const PlannedRun& run) {
-  for (const std::string& directory : run.store_directories) {
-    if (!directory.starts_with(run.config.train.run_dir + "/")) continue;
-    std::error_code error;
-    std::filesystem::create_directories(directory, error);
-    if (error) return ErrnoStatus(error.value(), "create " + directory);
-  }
-  return OkStatus();
-}
-
-Status GiveAccess(const RunStateParts& parts, std::unique_ptr<BlockStore> store, RunState& state) {
-  state.store = std::move(store);
-  state.access = std::make_unique<StateAccess>(StateAccessParts{
-      &parts.run->layout, &parts.run->plan, parts.device, parts.host, state.store.get()});
-  // No plan is primed yet: everything above the homes is free.
-  state.access->SetStaging(state.access->FreeHostMemory());
-  STRATA_ASSIGN_OR_RETURN(
-      state.behind,
-      WriteBehind::Create(parts.run->layout, parts.run->program.trace, *state.access));
-  return OkStatus();
-}
-
-// Before its blocks are looked for: with other ranks some are not found, or not missed.
-Status CheckSameRanks(const RunStateParts& parts, const RunConfig& saved) {
-  const uint64_t before = saved.train.world_size;
-  const uint64_t now = parts.run->config.train.world_size;
-  if (before == now) return OkStatus();
-  return FailedPrecondition(
-      fmt::format("cannot resume: the run has world_size = {}, and this job has {} ranks; start {} "
-                  "of them, or a new run with another [train] run_dir",
-                  before, now, before));
-}
-
-Status CheckStoreIsWhereItWas(const RunStateParts& parts, const RunConfig& saved) {
-  std::vector<std::string> before = StoreDirectoriesOf(saved);
-  const std::vector<std::string>& now = parts.run->store_directories;
-  if (before == now) return OkStatus();
-  return FailedPrecondition(
-      fmt::format("cannot resume: the run's state is in {}, this configuration looks in {}; set "
-                  "nvme_path back (it may stand beside device = \"cpu\", too)",
-                  fmt::join(before, ", "), fmt::join(now, ", ")));
-}
 
 // A generation of this rank's store.
 struct Committed {
@@ -86,9 +29,9 @@ struct Committed {
 };
 
 // Valid ones, oldest first; none where there is no store.
-Result<std::vector<Committed>> CommittedOf(const RunStateParts& parts) {
+Result<std::vector<Committed>> CommittedOf(const RunStateParts& parts, const StoreSet& set) {
   Result<std::vector<tiering::Generation>> generations = BlockStore::List(
-      parts.run->store_directories, parts.directory->run_id(), parts.communicator->rank());
+      set.directories, StoreIdOf(parts.directory->run_id(), set), parts.communicator->rank());
   if (!generations.ok() && generations.status().code() != Code::kNotFound)
     return generations.status();
   std::vector<Committed> all;
@@ -109,8 +52,8 @@ Status NothingFound(const RunStateParts& parts, const std::string& what) {
 }
 
 // A commit is valid once every rank has it, so a rank that has a later one forgets it.
-Result<std::optional<Committed>> NewestOfAllRanks(const RunStateParts& parts) {
-  Result<std::vector<Committed>> mine = CommittedOf(parts);
+Result<std::optional<Committed>> NewestOfAllRanks(const RunStateParts& parts, const StoreSet& set) {
+  Result<std::vector<Committed>> mine = CommittedOf(parts, set);
   STRATA_RETURN_IF_ERROR(AgreeOn(*parts.communicator, mine.status()));
   std::vector<uint64_t> steps;
   for (const Committed& one : *mine) steps.push_back(one.record.step);
@@ -136,43 +79,51 @@ Result<std::optional<Committed>> NewestOfAllRanks(const RunStateParts& parts) {
                       any_has_one ? "no generation that all ranks have" : "no valid generation");
 }
 
-Status CheckMayGoOn(const RunStateParts& parts, const RunRecord& record) {
-  return CheckResumable(record,
-                        MakeRunRecord(parts.run->config, parts.data_fingerprint, record.progress));
-}
-
-Result<RunState> OpenAt(const RunStateParts& parts, const Committed& committed) {
-  STRATA_ASSIGN_OR_RETURN(std::unique_ptr<BlockStore> store,
-                          BlockStore::Open(StoreOptions(parts), parts.run->store_blocks,
-                                           parts.engine, committed.number));
+Result<RunState> OpenAt(const RunStateParts& parts, const StoreSet& set,
+                        const Committed& committed) {
+  RunState state;
+  STRATA_RETURN_IF_ERROR(OpenStateStore(parts, set, committed.number, state));
   // The later ones that other ranks do not have end with the next commit, and so does the hold they
   // have on space: it is this one.
   if (!committed.is_newest)
-    STRATA_RETURN_IF_ERROR(store->Commit(ToJson(committed.record), /*pin=*/true).status());
-  RunState state;
-  STRATA_RETURN_IF_ERROR(GiveAccess(parts, std::move(store), state));
+    STRATA_RETURN_IF_ERROR(state.store->Commit(ToJson(committed.record), /*pin=*/true).status());
   state.progress = committed.record.progress;
   STRATA_RETURN_IF_ERROR(state.access->LoadMemoryHomes());
   return state;
 }
 
-Status CheckStoreIsWhereItWas(const RunStateParts& parts) {
-  if (!parts.directory->HasConfig()) return OkStatus();
-  STRATA_ASSIGN_OR_RETURN(RunConfig saved, LoadRunConfig(parts.directory->ConfigPath()));
-  STRATA_RETURN_IF_ERROR(CheckSameRanks(parts, saved));
-  return CheckStoreIsWhereItWas(parts, saved);
+// Whether the ranks that wrote it have what this job's ranks would have.
+bool HasSameBlocks(const RunStateParts& parts, const RunRecord& record) {
+  const LayoutOptions& now = parts.run->layout.options;
+  const LayoutOptions before{.world_size = static_cast<uint32_t>(record.world_size),
+                             .stage = static_cast<uint32_t>(record.stage)};
+  return before.shards_weights() == now.shards_weights() &&
+         before.shards_optimizer() == now.shards_optimizer();
+}
+
+// Of stores that are where this job's would be, one for each of its ranks.
+Result<std::optional<RunState>> OpenInPlace(const RunStateParts& parts, const RunStores& stores) {
+  STRATA_ASSIGN_OR_RETURN(std::optional<Committed> newest, NewestOfAllRanks(parts, stores.current));
+  if (!newest) return std::optional<RunState>();
+  STRATA_RETURN_IF_ERROR(AgreeOn(*parts.communicator, CheckMayGoOn(parts, newest->record)));
+  if (!HasSameBlocks(parts, newest->record)) return MoveState(parts, stores);
+  if (!stores.leftovers.empty()) {
+    STRATA_ASSIGN_OR_RETURN(auto holds, HoldStores(parts, stores.current));
+    STRATA_RETURN_IF_ERROR(RemoveLeftovers(parts, stores));
+  }
+  Result<RunState> state = OpenAt(parts, stores.current, *newest);
+  STRATA_RETURN_IF_ERROR(AgreeOn(*parts.communicator, state.status()));
+  return std::optional<RunState>(std::move(state).value());
 }
 
 }  // namespace
 
 Result<std::optional<RunState>> OpenRunState(const RunStateParts& parts) {
-  STRATA_RETURN_IF_ERROR(AgreeOn(*parts.communicator, CheckStoreIsWhereItWas(parts)));
-  STRATA_ASSIGN_OR_RETURN(std::optional<Committed> newest, NewestOfAllRanks(parts));
-  if (!newest) return std::optional<RunState>();
-  STRATA_RETURN_IF_ERROR(AgreeOn(*parts.communicator, CheckMayGoOn(parts, newest->record)));
-  Result<RunState> state = OpenAt(parts, *newest);
-  STRATA_RETURN_IF_ERROR(AgreeOn(*parts.communicator, state.status()));
-  return std::optional<RunState>(std::move(state).value());
+  STRATA_ASSIGN_OR_RETURN(std::optional<RunStores> stores, StoresOfRun(parts));
+  if (!stores) return std::optional<RunState>();
+  const bool is_in_place = stores->current.world_size == parts.communicator->world_size() &&
+                           stores->current.directories == parts.run->store_directories;
+  return is_in_place ? OpenInPlace(parts, *stores) : MoveState(parts, *stores);
 }
 
 namespace {
@@ -192,22 +143,26 @@ Status WriteFirstState(const RunStateParts& parts, WeightSource& weights, Thread
       .AfterStep(record, Checkpointer::Force::kYes);
 }
 
-// Until the first state is written, which all ranks do together.
-Status PrepareStore(const RunStateParts& parts, RunState& state) {
-  STRATA_RETURN_IF_ERROR(MakeOwnStoreDirectories(*parts.run));
-  STRATA_ASSIGN_OR_RETURN(
-      std::unique_ptr<BlockStore> store,
-      BlockStore::Create(StoreOptions(parts), parts.run->store_blocks, parts.engine));
-  Status status = GiveAccess(parts, std::move(store), state);
-  return status;
+// Whatever stands there has no state: the run was killed before, or is new.
+Result<StoreSet> MakeRoom(const RunStateParts& parts) {
+  STRATA_ASSIGN_OR_RETURN(std::optional<RunStores> before, StoresOfRun(parts));
+  RunStores stores{.current = NextStores(parts, before)};
+  if (before) {
+    stores.leftovers = std::move(before->leftovers);
+    stores.leftovers.push_back(std::move(before->current));
+  }
+  STRATA_RETURN_IF_ERROR(SaveStoresOfRun(parts, stores));
+  STRATA_RETURN_IF_ERROR(RemoveLeftovers(parts, stores));
+  return stores.current;
 }
 
 }  // namespace
 
 Result<RunState> CreateRunState(const RunStateParts& parts, WeightSource& weights) {
+  STRATA_ASSIGN_OR_RETURN(StoreSet set, MakeRoom(parts));
   Result<ThreadPool> pool = ThreadPool::Create(parts.run->threads);
   RunState state;
-  Status status = pool.ok() ? PrepareStore(parts, state) : pool.status();
+  Status status = pool.ok() ? CreateStateStore(parts, set, state) : pool.status();
   const bool has_store = state.store != nullptr;
   status = AgreeOn(*parts.communicator, status);
   if (status.ok()) status = WriteFirstState(parts, weights, *pool, state);
@@ -215,7 +170,7 @@ Result<RunState> CreateRunState(const RunStateParts& parts, WeightSource& weight
   if (status.ok()) return state;
   state = {};
   if (!has_store) return status;
-  Status removed = BlockStore::Remove(parts.run->store_directories, parts.directory->run_id(),
+  Status removed = BlockStore::Remove(set.directories, StoreIdOf(parts.directory->run_id(), set),
                                       parts.communicator->rank());
   return removed.ok() ? status : status.With("(and cleaning up: " + removed.message() + ")");
 }

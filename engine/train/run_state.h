@@ -42,8 +42,9 @@ struct RunStateParts {
 // Both are called by all ranks, and succeed or fail on all of them.
 
 // The newest state that every rank has committed, with what is at home in memory loaded; none when
-// the run never had one. kFailedPrecondition when the run had one that is not to be found (a drive
-// that is not mounted, another nvme_path), or has one that this configuration cannot go on from.
+// the run never had one. Where other ranks have committed it, at another stage or on another
+// nvme_path, it is moved (move_state.h). kFailedPrecondition when the run had one that is not to be
+// found (a drive that is not mounted), or has one that this configuration cannot go on from.
 Result<std::optional<RunState>> OpenRunState(const RunStateParts& parts);
 
 // Makes the store and writes the first state, from `weights`; commits it.

@@ -25,10 +25,10 @@
 namespace strata::engine {
 
 struct SavedStateOptions {
-  std::string run_id;
-  StoreSet stores;
+  std::string run_id = {};
+  StoreSet stores = {};
   // The state of this step; none: the newest that every rank has.
-  std::optional<uint64_t> step;
+  std::optional<uint64_t> step = {};
   // kOff: what is read is not checked against its checksums.
   tiering::Verify verify = tiering::Verify::kAlways;
   // Memory, in pieces of 4 MiB: as many places as are read in turn.

@@ -77,9 +77,4 @@ class TrainingSession {
   virtual const PlannedRun& planned() const = 0;
 };
 
-// Removes a run: its files in run_dir and on its nvme paths. kFailedPrecondition when it is in use.
-Status RemoveRun(const RunConfig& config);
-// One rank's blocks of it. Ok when there are none.
-Status RemoveBlocksOf(const RunConfig& config, uint32_t rank);
-
 }  // namespace strata::engine

@@ -219,26 +219,6 @@ TEST(Ranks, AMetricsFileThatCannotBeWrittenIsAnErrorOfAll) {
   }
 }
 
-TEST(Ranks, AnotherStageOrNumberOfRanksIsRefusedAtResume) {
-  const Job job{.world = 2, .steps = 4};
-  ScratchDirectory scratch;
-  Outcome(job, scratch.path(), SessionOptions::Start::kNew, 2);
-  for (const auto& [world, stage, what] :
-       {std::tuple(2u, 1, "[zero_optimization] stage"), std::tuple(4u, 3, "world_size")}) {
-    Job other = job;
-    other.world = world;
-    other.stage = stage;
-    if (stage < 3) other.weights = "device";
-    for (const Result<RunOutcome>& outcome :
-         TrainRanks(MachinesOf({world}), ConfigOf(scratch.path(), other),
-                    SessionOptions::Start::kResume)) {
-      ASSERT_FALSE(outcome.ok());
-      EXPECT_THAT(outcome.status().message(), HasSubstr(what));
-    }
-  }
-  EXPECT_EQ(Outcome(job, scratch.path(), SessionOptions::Start::kResume).first_step, 2u);
-}
-
 // The threads that are found on one machine are not the next one's.
 TEST(Ranks, TheKeptConfigurationIsTheGivenOne) {
   Job job{.world = 2};
