@@ -120,7 +120,7 @@ Result<std::optional<RunState>> OpenInPlace(const RunStateParts& parts, const Ru
 
 Result<std::optional<RunState>> OpenRunState(const RunStateParts& parts) {
   STRATA_ASSIGN_OR_RETURN(std::optional<RunStores> stores, StoresOfRun(parts));
-  if (!stores) return std::optional<RunState>();
+  if (!stores) stores = RunStores{.current = NextStores(parts, {})};  // where they would be
   const bool is_in_place = stores->current.world_size == parts.communicator->world_size() &&
                            stores->current.directories == parts.run->store_directories;
   return is_in_place ? OpenInPlace(parts, *stores) : MoveState(parts, *stores);

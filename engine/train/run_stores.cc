@@ -3,6 +3,7 @@
 #include <fmt/format.h>
 
 #include <nlohmann/json.hpp>
+#include <utility>
 
 #include "aio/file.h"
 #include "engine/config/run_config.h"
@@ -25,6 +26,17 @@ StoreSet SetOf(const nlohmann::json& json) {
   return {.number = json.at("number").get<uint64_t>(),
           .world_size = json.at("world_size").get<uint64_t>(),
           .directories = json.at("directories").get<std::vector<std::string>>()};
+}
+
+// Applies `change` to each directory there is.
+template <typename Change>
+RunStores WithDirectories(RunStores stores, Change&& change) {
+  const auto change_all = [&](StoreSet& set) {
+    for (std::string& directory : set.directories) directory = change(directory);
+  };
+  change_all(stores.current);
+  for (StoreSet& set : stores.leftovers) change_all(set);
+  return stores;
 }
 
 }  // namespace
@@ -55,7 +67,12 @@ Result<RunStores> ParseRunStores(std::string_view text) {
 
 Result<RunStores> LoadRunStores(const RunDirectory& directory) {
   Result<std::string> text = aio::ReadSmallFile(directory.StoresPath(), kMaxBytes);
-  if (text.ok()) return ParseRunStores(*text).With(directory.StoresPath());
+  if (text.ok()) {
+    STRATA_ASSIGN_OR_RETURN(RunStores stores, ParseRunStores(*text).With(directory.StoresPath()));
+    return WithDirectories(std::move(stores), [&](const std::string& path) {
+      return path.starts_with('/') ? path : directory.path() + "/" + path;
+    });
+  }
   if (text.status().code() != Code::kNotFound) return text.status();
   if (!directory.HasConfig()) return NotFound(fmt::format("{} has no state yet", directory.path()));
   STRATA_ASSIGN_OR_RETURN(RunConfig config, LoadRunConfig(directory.ConfigPath()));
@@ -64,7 +81,11 @@ Result<RunStores> LoadRunStores(const RunDirectory& directory) {
 }
 
 Status SaveRunStores(const RunDirectory& directory, const RunStores& stores) {
-  return aio::WriteFileAtomically(directory.StoresPath(), ToJson(stores));
+  const std::string inside = directory.path() + "/";
+  const RunStores relative = WithDirectories(stores, [&](const std::string& path) {
+    return path.starts_with(inside) ? path.substr(inside.size()) : path;
+  });
+  return aio::WriteFileAtomically(directory.StoresPath(), ToJson(relative));
 }
 
 }  // namespace strata::engine

@@ -42,7 +42,7 @@ Result<RunStores> ParseRunStores(std::string_view json);
 // As the run directory says; of a run from before there was such a file, as its configuration does.
 // kNotFound when it has neither: it ended before its first state.
 Result<RunStores> LoadRunStores(const RunDirectory& directory);
-// Durable, and whole or not at all.
+// Durable, and whole or not at all. What is inside the run directory stays so when that is renamed.
 Status SaveRunStores(const RunDirectory& directory, const RunStores& stores);
 
 }  // namespace strata::engine

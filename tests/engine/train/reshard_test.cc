@@ -200,6 +200,20 @@ TEST(Reshard, TheStateComesAlongToOtherDrives) {
   ExpectOnlyTheRunsBlocks(scratch.path());
 }
 
+// Whatever is inside a run's directory goes where that goes.
+TEST(Reshard, ARunThatWasRenamedIsWhereItIs) {
+  Job job{.world = 2, .weights = "device", .optimizer = "host", .steps = 4};
+  const RunOutcome expected = Outcome(job);
+  ScratchDirectory scratch;
+  Outcome(job, scratch.path(), kNew, 2);
+  fs::rename(scratch.path() + "/run", scratch.path() + "/renamed");
+  job.more = {fmt::format("train.run_dir={}/renamed", scratch.path())};
+  const RunOutcome rest = Outcome(job, scratch.path(), kResume);
+  EXPECT_EQ(rest.first_step, 2u);
+  EXPECT_EQ(rest.summary.state_hash, expected.summary.state_hash);
+  EXPECT_FALSE(fs::exists(scratch.path() + "/run"));
+}
+
 std::set<std::string> CheckpointsIn(const std::string& directory) {
   std::set<std::string> names;
   for (const auto& entry : fs::directory_iterator(directory + "/run/checkpoints"))

@@ -101,7 +101,8 @@ TEST_P(WriteBehindTest, HoldsTheStateOfItsStepAndNothingOfTheNext) {
     OrDie(TrainWith(Config(run.path(), 1, 1), WithLateWrites(), UINT64_MAX, [&](uint64_t step) {
       if (step == crash_after) fs::copy(run.path(), crashed.path(), fs::copy_options::recursive);
     }));
-    fs::remove(crashed.path() + "/run/config.toml");  // it names the other place
+    for (const char* name : {"config.toml", "stores.json"})  // they name the other place
+      fs::remove(crashed.path() + "/run/" + name);
     RunOutcome rest = OrDie(Train(Config(crashed.path(), 1, 1), kResume));
     EXPECT_EQ(rest.first_step, crash_after - 1);
     EXPECT_EQ(rest.losses[0], expected.losses[crash_after - 1]);
