@@ -31,7 +31,7 @@ void AddVerify(CLI::App& checkpoint, CheckpointVerifyArguments& arguments,
 void AddExport(CLI::App& checkpoint, CheckpointExportArguments& arguments,
                std::function<int()>& chosen) {
   CLI::App* command = checkpoint.add_subcommand(
-      "export", "write a portable checkpoint: a directory that any machine reads");
+      "export", "write a portable checkpoint, from which 'strata train --from' starts");
   command->add_option("run", arguments.run, "the run's directory")
       ->required()
       ->type_name("RUN_DIR");

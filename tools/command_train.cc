@@ -216,7 +216,8 @@ engine::SessionOptions OptionsOf(const TrainArguments& arguments) {
   Start start = arguments.resume      ? Start::kResume
                 : arguments.overwrite ? Start::kOverwrite
                                       : Start::kNew;
-  return {.start = start, .measure = arguments.measure, .on_stall = EndProcess};
+  return {
+      .start = start, .from = arguments.from, .measure = arguments.measure, .on_stall = EndProcess};
 }
 
 Result<engine::SessionSummary> RunSession(const engine::RunConfig& config,

@@ -20,6 +20,7 @@ struct TrainArguments {
   std::string program;  // as it was called, for commands to paste
   std::string config;
   std::vector<std::string> sets;
+  std::string from;  // a portable checkpoint
   bool resume = false;
   bool overwrite = false;
   bool measure = false;

@@ -41,6 +41,12 @@ struct CommandLine {
 void AddTrain(CLI::App& app, CommandLine& line) {
   CLI::App* command = app.add_subcommand("train", "train a model");
   AddConfigOptions(command, &line.train);
+  command
+      ->add_option(
+          "--from", line.train.from,
+          "begin with the state of this portable checkpoint (strata checkpoint export), at "
+          "its step; with --resume only where there is nothing to resume")
+      ->type_name("DIR");
   CLI::Option* resume = command->add_flag("--resume", line.train.resume,
                                           "go on from the newest committed state, if there is one");
   command

@@ -9,7 +9,7 @@
 #include <vector>
 
 #include "aio/base/log.h"
-#include "engine/train/checkpointer.h"
+#include "engine/train/copy_state.h"
 #include "engine/train/ranks.h"
 #include "engine/train/saved_state.h"
 #include "engine/train/state_store.h"
@@ -88,39 +88,15 @@ Status CheckTogether(const RunStateParts& parts, SavedState& saved) {
   return OkStatus();
 }
 
-Status FillBlocks(const RunStateParts& parts, SavedState& saved, StateAccess& access) {
-  const StateLayout& layout = parts.run->layout;
-  const std::string what = "resharding " + Describe(parts, saved.record());
-  const uint64_t total = layout.size_bytes();
-  uint64_t done = 0;
-  for (uint32_t i = 0; i < layout.blocks.size(); ++i) {
-    const StateBlock& block = layout.blocks[i];
-    const uint64_t first = FirstElementOf(layout, block, parts.communicator->rank());
-    STRATA_RETURN_IF_ERROR(access.Write(i, [&](StateAccess::Bytes content) {
-      return saved.Read(block.unit, block.kind, first, block.num_elements, content);
-    }));
-    parts.observer->OnProgress(what, done += block.size_bytes(), total);
-  }
-  return OkStatus();
-}
-
-// No checkpoint of the new ranks, as that takes space and a place among those that are kept.
-Status CommitFirst(const RunStateParts& parts, const RunProgress& progress, RunState& state) {
-  RunConfig config = parts.run->config;
-  config.checkpoint.keep_last = 0;
-  return Checkpointer(config, parts.run->commits_every_step, {}, *parts.directory, *state.store,
-                      *state.behind, *parts.communicator)
-      .AfterStep(MakeRunRecord(config, parts.data_fingerprint, progress),
-                 Checkpointer::Force::kYes);
-}
-
 Status WriteStores(const RunStateParts& parts, const StoreSet& set, SavedState& saved,
                    RunState& state) {
   STRATA_RETURN_IF_ERROR(AgreeOn(*parts.communicator, CreateStateStore(parts, set, state))
                              .With("the old state stays until the new one is whole"));
-  STRATA_RETURN_IF_ERROR(AgreeOn(*parts.communicator, FillBlocks(parts, saved, *state.access)));
+  const std::string what = "resharding " + Describe(parts, saved.record());
+  STRATA_RETURN_IF_ERROR(
+      AgreeOn(*parts.communicator, CopyState(parts, saved, what, *state.access)));
   state.progress = saved.record().progress;
-  return CommitFirst(parts, state.progress, state);
+  return CommitCopiedState(parts, state.progress, state);
 }
 
 // The run is as it was.

@@ -28,7 +28,7 @@ Status MustAgree(std::string_view what, const T& saved, const T& now) {
   if (saved == now) return OkStatus();
   return FailedPrecondition(
       fmt::format("cannot resume: the checkpoint was made with {} = {}, this configuration says "
-                  "{}; restore it, or start a new run with another [train] run_dir",
+                  "{}; restore it, or start anew, with another [train] run_dir and without --from",
                   what, saved, now));
 }
 
@@ -122,8 +122,8 @@ Status CheckSameState(const RunRecord& saved, const RunRecord& now) {
   if (saved.model_config != now.model_config) {
     return FailedPrecondition(
         fmt::format("cannot resume: the checkpoint holds another model\n  checkpoint: {}\n  "
-                    "configuration: {}\n  restore [model], or start a new run with another "
-                    "[train] run_dir",
+                    "configuration: {}\n  restore [model], or start anew, with another "
+                    "[train] run_dir and without --from",
                     saved.model_config, now.model_config));
   }
   STRATA_RETURN_IF_ERROR(MustAgree("[train] precision", saved.precision, now.precision));
@@ -137,7 +137,8 @@ Status CheckResumable(const RunRecord& saved, const RunRecord& now) {
   if (saved.data_fingerprint != now.data_fingerprint) {
     return FailedPrecondition(
         "cannot resume: the dataset is not the one the checkpoint was made with (files were added, "
-        "removed or changed); restore it, or start a new run with another [train] run_dir");
+        "removed or changed); restore it, or start anew, with another [train] run_dir and without "
+        "--from");
   }
   STRATA_RETURN_IF_ERROR(MustAgree("[data] seed", saved.data_seed, now.data_seed));
   STRATA_RETURN_IF_ERROR(MustAgree("[data] seq_len", saved.seq_len, now.seq_len));

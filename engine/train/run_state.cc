@@ -10,6 +10,7 @@
 
 #include "engine/kernels/thread_pool.h"
 #include "engine/train/checkpointer.h"
+#include "engine/train/copy_state.h"
 #include "engine/train/initial_state.h"
 #include "engine/train/move_state.h"
 #include "engine/train/ranks.h"
@@ -128,19 +129,29 @@ Result<std::optional<RunState>> OpenRunState(const RunStateParts& parts) {
 
 namespace {
 
-Status WriteFirstState(const RunStateParts& parts, WeightSource& weights, ThreadPool& pool,
-                       RunState& state) {
-  Status written =
-      WriteInitialState(parts.run->layout, parts.communicator->rank(), weights, *state.access, pool,
-                        [&](uint64_t done, uint64_t total) {
-                          parts.observer->OnProgress("writing the first state", done, total);
-                        });
+Status WriteFirstState(const RunStateParts& parts, WeightSource& weights, RunState& state) {
+  Result<ThreadPool> pool = ThreadPool::Create(parts.run->threads);
+  Status written = pool.status();
+  if (pool.ok()) {
+    written =
+        WriteInitialState(parts.run->layout, parts.communicator->rank(), weights, *state.access,
+                          *pool, [&](uint64_t done, uint64_t total) {
+                            parts.observer->OnProgress("writing the first state", done, total);
+                          });
+  }
   STRATA_RETURN_IF_ERROR(AgreeOn(*parts.communicator, written));
-  RunRecord record =
-      MakeRunRecord(parts.run->config, parts.data_fingerprint, FirstProgress(parts.run->config));
+  state.progress = FirstProgress(parts.run->config);
+  RunRecord record = MakeRunRecord(parts.run->config, parts.data_fingerprint, state.progress);
   return Checkpointer(parts.run->config, parts.run->commits_every_step, {}, *parts.directory,
                       *state.store, *state.behind, *parts.communicator)
       .AfterStep(record, Checkpointer::Force::kYes);
+}
+
+Status CopyFirstState(const RunStateParts& parts, SavedState& saved, RunState& state) {
+  STRATA_RETURN_IF_ERROR(AgreeOn(*parts.communicator,
+                                 CopyState(parts, saved, "copying the checkpoint", *state.access)));
+  state.progress = saved.record().progress;
+  return CommitCopiedState(parts, state.progress, state);
 }
 
 // Whatever stands there has no state: the run was killed before, or is new.
@@ -158,15 +169,16 @@ Result<StoreSet> MakeRoom(const RunStateParts& parts) {
 
 }  // namespace
 
-Result<RunState> CreateRunState(const RunStateParts& parts, WeightSource& weights) {
+Result<RunState> CreateRunState(const RunStateParts& parts, const FirstState& first) {
   STRATA_ASSIGN_OR_RETURN(StoreSet set, MakeRoom(parts));
-  Result<ThreadPool> pool = ThreadPool::Create(parts.run->threads);
   RunState state;
-  Status status = pool.ok() ? CreateStateStore(parts, set, state) : pool.status();
+  Status status = CreateStateStore(parts, set, state);
   const bool has_store = state.store != nullptr;
   status = AgreeOn(*parts.communicator, status);
-  if (status.ok()) status = WriteFirstState(parts, weights, *pool, state);
-  state.progress = FirstProgress(parts.run->config);
+  if (status.ok()) {
+    status = first.saved != nullptr ? CopyFirstState(parts, *first.saved, state)
+                                    : WriteFirstState(parts, *first.weights, state);
+  }
   if (status.ok()) return state;
   state = {};
   if (!has_store) return status;

@@ -12,6 +12,7 @@
 #include "engine/train/planning.h"
 #include "engine/train/run_directory.h"
 #include "engine/train/run_record.h"
+#include "engine/train/saved_state.h"
 #include "engine/train/session.h"
 #include "engine/train/state_access.h"
 #include "engine/train/write_behind.h"
@@ -47,7 +48,12 @@ struct RunStateParts {
 // found (a drive that is not mounted), or has one that this configuration cannot go on from.
 Result<std::optional<RunState>> OpenRunState(const RunStateParts& parts);
 
-// Makes the store and writes the first state, from `weights`; commits it.
-Result<RunState> CreateRunState(const RunStateParts& parts, WeightSource& weights);
+// What a new run begins with: one of the two.
+struct FirstState {
+  WeightSource* weights = nullptr;  // and an optimizer that has seen nothing
+  SavedState* saved = nullptr;      // this state exactly, with its step, data position, loss scale
+};
+// Makes the store and writes the first state; commits it.
+Result<RunState> CreateRunState(const RunStateParts& parts, const FirstState& first);
 
 }  // namespace strata::engine

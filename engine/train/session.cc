@@ -12,12 +12,12 @@
 #include "aio/base/log.h"
 #include "aio/base/units.h"
 #include "aio/io_engine.h"
-#include "engine/checkpoint/weight_source.h"
 #include "engine/comm/communicator.h"
 #include "engine/data/dataset.h"
 #include "engine/kernels/isa.h"
 #include "engine/optimizer/numa_threads.h"
 #include "engine/train/checkpointer.h"
+#include "engine/train/first_state.h"
 #include "engine/train/measure.h"
 #include "engine/train/open_run_directory.h"
 #include "engine/train/plan_json.h"
@@ -81,7 +81,8 @@ class Session final : public TrainingSession {
     STRATA_RETURN_IF_ERROR(CheckSame(*communicator_, "the step plan", PlanJson(run_.plan)));
     observer_.OnPlanned(run_);
     STRATA_RETURN_IF_ERROR(ShareMemory());
-    STRATA_RETURN_IF_ERROR(Together(OpenWeights()));
+    first_state_.emplace(options.from);
+    STRATA_RETURN_IF_ERROR(Together(OpenFirstState(options.start)));
     STRATA_RETURN_IF_ERROR(OpenDirectory(options.start));
     STRATA_RETURN_IF_ERROR(OpenOrCreateState(options.start));
     STRATA_RETURN_IF_ERROR(Together(PlaceOptimizerThreads()));
@@ -103,7 +104,8 @@ class Session final : public TrainingSession {
   Status ShareMemory();
   Status WriteDirectory() const;
   Status PlanAndAllocate(const SessionOptions& options);
-  Status OpenWeights();
+  Status OpenFirstState(SessionOptions::Start start);
+  Result<RunState> CreateState(const RunStateParts& parts);
   Status OpenDirectory(SessionOptions::Start start);
   Status OpenOrCreateState(SessionOptions::Start start);
   Status PlaceOptimizerThreads();
@@ -135,7 +137,7 @@ class Session final : public TrainingSession {
   std::unique_ptr<tiering::Device> device_;
   std::optional<tiering::Arena> host_;
   std::unique_ptr<aio::IoEngine> engine_;
-  std::unique_ptr<WeightSource> weights_;
+  std::optional<FirstStateSource> first_state_;
   std::optional<RunDirectory> directory_;
   bool is_new_directory_ = false;
   RunState state_;
@@ -251,15 +253,11 @@ Status Session::ShareMemory() {
   return OkStatus();
 }
 
-// Before the run that stands in run_dir is removed: a file that cannot be read must not cost it.
-Status Session::OpenWeights() {
-  if (config_.model.weights.empty()) {
-    weights_ = MakeRandomWeights(config_.model.init_seed, config_.model.llama.initializer_range);
-    return OkStatus();
-  }
-  STRATA_ASSIGN_OR_RETURN(
-      weights_, OpenHuggingFaceWeights(config_.model.weights, UnitsOf(config_.model.llama)));
-  return OkStatus();
+// Before the run that stands in run_dir is removed: a file that cannot be read must not cost it. A
+// run that resumes needs no checkpoint, which may be gone by now.
+Status Session::OpenFirstState(SessionOptions::Start start) {
+  if (start == SessionOptions::Start::kResume && first_state_->is_checkpoint()) return OkStatus();
+  return first_state_->Open(config_, dataset_->fingerprint());
 }
 
 Status Session::OpenDirectory(SessionOptions::Start start) {
@@ -279,7 +277,7 @@ Status Session::OpenOrCreateState(SessionOptions::Start start) {
   }
   bool is_resumed = opened.has_value();
   if (!is_resumed) {
-    Result<RunState> created = CreateRunState(parts, *weights_);
+    Result<RunState> created = CreateState(parts);
     // A run that never had a first state must not stand in the way of the next try.
     if (!created.ok() && is_new_directory_ && is_first()) {
       Status removed = directory_->RemoveFiles();
@@ -288,14 +286,17 @@ Status Session::OpenOrCreateState(SessionOptions::Start start) {
     if (!created.ok()) return created.status();
     opened = std::move(created).value();
   }
-  weights_.reset();
+  first_state_->Close();
   state_ = std::move(*opened);
   STRATA_RETURN_IF_ERROR(Together(is_first() ? WriteDirectory() : OkStatus()));
-  observer_.OnStarted(state_.progress.steps, is_resumed ? "committed state"
-                                             : config_.model.weights.empty()
-                                                 ? "random weights"
-                                                 : config_.model.weights);
+  observer_.OnStarted(state_.progress.steps,
+                      is_resumed ? "committed state" : first_state_->Name(config_));
   return OkStatus();
+}
+
+Result<RunState> Session::CreateState(const RunStateParts& parts) {
+  STRATA_RETURN_IF_ERROR(Together(first_state_->Open(config_, dataset_->fingerprint())));
+  return CreateRunState(parts, first_state_->state());
 }
 
 Status Session::WriteDirectory() const {

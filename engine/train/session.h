@@ -35,6 +35,9 @@ struct SessionOptions {
     kOverwrite,  // remove the run in run_dir and its blocks on nvme, then start anew
   };
   Start start = Start::kNew;
+  // A portable checkpoint: a run that begins anew begins with its state, at its step, where it
+  // stood in the data. Empty: with random weights, or those that [model] names.
+  std::string from = {};
   // Measure this machine's rates before planning, instead of taking [hardware] or the defaults.
   bool measure = false;
   // What makes the engine of the run's I/O. Another one may stand in, with drives of its own.

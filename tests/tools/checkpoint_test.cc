@@ -112,6 +112,28 @@ TEST_F(CheckpointProgramTest, PruneSaysWhatItRemovesAndTheRunGoesOn) {
   EXPECT_EQ(RunStrata({"train", config_, "--resume", "--set", "train.steps=9"}).exit_code, 0);
 }
 
+// From nvme to host memory, from one file to three.
+TEST_F(CheckpointProgramTest, ARunStartsFromAPortableCheckpointAndEndsWithTheSameBits) {
+  for (const auto& [to, step] :
+       {std::pair<std::string, std::string>{to_ + "8", "8"}, {to_ + "7", "7"}}) {
+    ASSERT_EQ(RunStrata({"checkpoint", "export", run_, "--to", to, "--step", step, "--ranks", "3"})
+                  .exit_code,
+              0);
+    const Outcome outcome = RunStrata({"train", config_, "--from", to, "--json", "--set",
+                                       "train.run_dir=" + directory_ + "/run" + step, "--set",
+                                       "zero_optimization.offload_param.device=cpu", "--set",
+                                       "zero_optimization.offload_optimizer.device=cpu"});
+    ASSERT_EQ(outcome.exit_code, 0) << outcome.err;
+    EXPECT_EQ(JsonValue(outcome.out, "steps_done"), "8");
+    EXPECT_EQ(JsonValue(outcome.out, "state_hash"), JsonValue(trained_.out, "state_hash"));
+  }
+  const Outcome none = RunStrata({"train", config_, "--from", directory_ + "/none", "--set",
+                                  "train.run_dir=" + directory_ + "/other"});
+  EXPECT_EQ(none.exit_code, 1);
+  EXPECT_THAT(none.err, HasSubstr(directory_ + "/none is no checkpoint"));
+  EXPECT_FALSE(fs::exists(directory_ + "/other/run_id"));
+}
+
 TEST_F(CheckpointProgramTest, WhatIsNoCheckpointIsAnErrorThatSaysWhatIs) {
   for (const char* command : {"list", "verify"}) {
     const Outcome outcome = RunStrata({"checkpoint", command, directory_ + "/nvme"});
