@@ -175,6 +175,9 @@ struct RunConfig {
   // Rates to plan with: given keys replace prefetch::Hardware's defaults. None: those defaults, on
   // this machine's cores; train --measure replaces all of it by what it measures.
   std::optional<prefetch::Hardware> hardware;
+  // Keys of DeepSpeed's that were given and do nothing here, "[section] key: what there is
+  // instead". Not written and not compared.
+  std::vector<std::string> without_effect;
 };
 bool operator==(const RunConfig& a, const RunConfig& b);
 

@@ -180,6 +180,8 @@ Status Session::FindRank(const SessionOptions& options) {
         "--nproc-per-node N', or look at the job with 'strata plan'",
         config_.train.world_size, world));
   }
+  for (const std::string& key : config_.without_effect)
+    if (is_first()) Log(Severity::kInfo, "train", "no effect: {}", key);
   config_toml_ = ToToml(config_);
   if (world > 1 && config_.train.threads == 0)
     config_.train.threads = ThreadsPerRank(*communicator_);

@@ -3,6 +3,7 @@
 #include <filesystem>
 
 #include "aio/base/units.h"
+#include "engine/config/internal/keys_without_effect.h"
 
 namespace strata::engine::config_internal {
 namespace {
@@ -192,11 +193,19 @@ class SchedulerFields {
   SchedulerConfig& scheduler_;
 };
 
-void VisitOffload(FieldVisitor& v, std::string_view section, OffloadConfig& offload) {
+void VisitWithoutEffect(FieldVisitor& v, std::span<const KeyWithoutEffect> keys,
+                        std::vector<std::string>& given) {
+  for (const KeyWithoutEffect& key : keys)
+    v.WithoutEffect(key.key, key.kind == ValueKind::kFlag, key.why, given);
+}
+
+void VisitOffload(FieldVisitor& v, std::string_view section, OffloadConfig& offload,
+                  std::vector<std::string>& without_effect) {
   v.Section(section);
   v.Choice("device", offload.device, kOffloadDevices);
   v.PathList("nvme_path", offload.nvme_paths, PathBase::kWorkingDirectory);
   if (offload.device == OffloadDevice::kNvme) v.Require("nvme_path");
+  VisitWithoutEffect(v, OffloadKeysWithoutEffect(), without_effect);
 }
 
 void VisitHostCache(FieldVisitor& v, const OffloadConfig& optimizer,
@@ -208,13 +217,14 @@ void VisitHostCache(FieldVisitor& v, const OffloadConfig& optimizer,
   }
 }
 
-void VisitZero(FieldVisitor& v, ZeroConfig& zero) {
+void VisitZero(FieldVisitor& v, ZeroConfig& zero, std::vector<std::string>& without_effect) {
   v.Section("zero_optimization");
   v.Integer("stage", zero.stage, {0, 3});
   v.OptionalInteger("prefetch_ops", zero.prefetch_ops, {0, 4096}, "auto");
-  VisitOffload(v, "zero_optimization.offload_optimizer", zero.offload_optimizer);
+  VisitWithoutEffect(v, ZeroKeysWithoutEffect(), without_effect);
+  VisitOffload(v, "zero_optimization.offload_optimizer", zero.offload_optimizer, without_effect);
   VisitHostCache(v, zero.offload_optimizer, zero.host_cache_bytes);
-  VisitOffload(v, "zero_optimization.offload_param", zero.offload_param);
+  VisitOffload(v, "zero_optimization.offload_param", zero.offload_param, without_effect);
 }
 
 void VisitAio(FieldVisitor& v, AioConfig& aio) {
@@ -278,7 +288,7 @@ void VisitFields(FieldVisitor& v, RunConfig& config, std::string& model_config_p
   VisitOptimizer(v, config.optimizer);
   VisitFp16(v, config.fp16, config.train.precision);
   SchedulerFields(v, config.scheduler).Visit(config.optimizer.lr, config.train.steps);
-  VisitZero(v, config.zero);
+  VisitZero(v, config.zero, config.without_effect);
   VisitAio(v, config.aio);
   VisitMemory(v, config.memory);
   VisitCheckpoint(v, config.checkpoint);

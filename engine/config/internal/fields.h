@@ -93,6 +93,10 @@ class FieldVisitor {
   virtual void EndReplaceable() = 0;
   // Reading: a key of this section that the choices made so far forbid, and why.
   virtual void Inapplicable(std::string_view key, std::string_view why) = 0;
+  // Reading: a number or, of a flag, true or false that is taken, and added to `given` as
+  // "[section] key: <why>".
+  virtual void WithoutEffect(std::string_view key, bool is_flag, std::string_view why,
+                             std::vector<std::string>& given) = 0;
   // Reading: a default that depends on other values.
   template <typename T>
   void Default(T& field, const T& value) {

@@ -239,6 +239,15 @@ void Reader::Inapplicable(std::string_view key, std::string_view why) {
   errors_.push_back(fmt::format("{}: key '{}' does not apply: {}", where, key, why));
 }
 
+void Reader::WithoutEffect(std::string_view key, bool is_flag, std::string_view why,
+                           std::vector<std::string>& given) {
+  Found found = Find(key);
+  if (!found) return;
+  if (is_flag != found.node->is_boolean() || (!is_flag && !found.node->is_number()))
+    return Complain(found, key, is_flag ? "true or false" : "a number");
+  given.push_back(fmt::format("[{}] {}: {}", section_, key, why));
+}
+
 const toml::table* Reader::SectionOf(const TomlLayer& layer, std::string_view section) const {
   const toml::table* table = &layer.table;
   for (auto part : std::views::split(section, '.')) {

@@ -48,6 +48,8 @@ class Reader final : public FieldVisitor {
   void BeginReplaceable(std::initializer_list<std::string_view> keys) override;
   void EndReplaceable() override { counted_layers_ = layers_; }
   void Inapplicable(std::string_view key, std::string_view why) override;
+  void WithoutEffect(std::string_view key, bool is_flag, std::string_view why,
+                     std::vector<std::string>& given) override;
 
  protected:
   bool reading() const override { return true; }

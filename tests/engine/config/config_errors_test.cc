@@ -128,6 +128,13 @@ TEST(ConfigErrors, ASequenceLongerThanTheModelsPositionsIsRefused) {
               HasSubstr("seq_len 4096 exceeds the model's max_position_embeddings 2048"));
 }
 
+TEST(ConfigErrors, AKeyWithoutEffectMustStillBeWhatItIs) {
+  EXPECT_THAT(ErrorOf({"zero_optimization.overlap_comm=5"}),
+              HasSubstr("overlap_comm must be true or false, is 5"));
+  EXPECT_THAT(ErrorOf({"zero_optimization.sub_group_size=true"}),
+              HasSubstr("sub_group_size must be a number, is true"));
+}
+
 TEST(ConfigErrors, GradientsTravelAsTheOptimizerReadsThemOrInFp32) {
   EXPECT_THAT(ErrorOf({"train.precision=bf16", "train.communication_data_type=fp16"}),
               HasSubstr("communication_data_type = \"fp16\" with precision = \"bf16\""));

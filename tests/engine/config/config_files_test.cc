@@ -6,6 +6,7 @@
 #include <iterator>
 #include <sstream>
 
+#include "engine/config/internal/keys_without_effect.h"
 #include "engine/config/run_config.h"
 #include "tests/engine/config/minimal_config.h"
 
@@ -54,6 +55,17 @@ TEST(ConfigFiles, TheReferenceHasEveryKey) {
   for (std::string line; std::getline(lines, line);) {
     std::string name = line.starts_with('[') ? line : line.substr(0, line.find(" = "));
     EXPECT_TRUE(name.empty() || reference.find("`" + name + "`") != std::string::npos) << name;
+  }
+}
+
+TEST(ConfigFiles, TheReferenceHasEveryKeyWithoutEffect) {
+  std::ifstream file(STRATA_SOURCE_DIR "/docs/config.md");
+  std::string reference((std::istreambuf_iterator<char>(file)), {});
+  using namespace config_internal;
+  for (const auto& keys : {ZeroKeysWithoutEffect(), OffloadKeysWithoutEffect()}) {
+    for (const KeyWithoutEffect& key : keys) {
+      EXPECT_NE(reference.find("`" + std::string(key.key) + "`"), std::string::npos) << key.key;
+    }
   }
 }
 

@@ -35,6 +35,19 @@ TEST(RunConfig, WhatIsLeftOutHasItsDefault) {
   EXPECT_FALSE(config.hardware.has_value());
 }
 
+TEST(RunConfig, KeysWithoutEffectAreTakenAndTold) {
+  const RunConfig config = MinimalWith({"zero_optimization.overlap_comm=true",
+                                        "zero_optimization.reduce_bucket_size=5e8",
+                                        "zero_optimization.offload_param.pin_memory=true"});
+  ASSERT_EQ(config.without_effect.size(), 3u);
+  EXPECT_THAT(config.without_effect[0],
+              HasSubstr("[zero_optimization] reduce_bucket_size: collectives take a unit"));
+  EXPECT_THAT(config.without_effect[1], HasSubstr("[zero_optimization] overlap_comm: "));
+  EXPECT_THAT(config.without_effect[2],
+              HasSubstr("[zero_optimization.offload_param] pin_memory: one arena"));
+  EXPECT_EQ(config, MinimalWith({}));
+}
+
 TEST(RunConfig, DefaultsFollowTheValuesTheyAreDerivedFrom) {
   RunConfig config = MinimalWith({"train.seed=7", "optimizer.lr=0.5", "scheduler.type=WarmupLR"});
   EXPECT_EQ(config.model.init_seed, 7u);
