@@ -22,20 +22,6 @@ std::string_view PlaceOf(OffloadDevice device) {
   return device == OffloadDevice::kNone ? "gpu" : device == OffloadDevice::kCpu ? "cpu" : "nvme";
 }
 
-// "yes", "no: gpu +12 GiB".
-std::string FitsText(const PlanOutcome& outcome) {
-  if (outcome.fits()) return "yes";
-  std::string missing;
-  auto add = [&](std::string_view what, uint64_t bytes) {
-    if (bytes == 0) return;
-    missing += fmt::format("{} {} +{}", missing.empty() ? "" : ",", what, FormatBytes(bytes));
-  };
-  add("gpu", outcome.device_short_bytes);
-  add("host", outcome.host_short_bytes);
-  add("nvme", outcome.nvme_short_bytes);
-  return "no:" + missing;
-}
-
 std::string BytesOrDash(uint64_t bytes) { return bytes == 0 ? "-" : FormatBytes(bytes); }
 
 uint64_t AllDeviceBytes(const engine::RunConfig& config) {
@@ -59,6 +45,19 @@ std::string DescribeCluster(const engine::Cluster& cluster) {
                     "its neighbours\n        ({})\n",
                     cluster.gpu.flops_per_s / 1e12, cluster.gpu.host_bytes_per_s / kGb,
                     cluster.gpu.link_bytes_per_s / kGb, cluster.gpu.source);
+}
+
+std::string FitsText(const PlanOutcome& outcome) {
+  if (outcome.fits()) return "yes";
+  std::string missing;
+  auto add = [&](std::string_view what, uint64_t bytes) {
+    if (bytes == 0) return;
+    missing += fmt::format("{} {} +{}", missing.empty() ? "" : ",", what, FormatBytes(bytes));
+  };
+  add("gpu", outcome.device_short_bytes);
+  add("host", outcome.host_short_bytes);
+  add("nvme", outcome.nvme_short_bytes);
+  return "no:" + missing;
 }
 
 std::string ComparisonTable(const std::vector<PlanOutcome>& outcomes) {
@@ -145,6 +144,7 @@ nlohmann::ordered_json ToJson(const PlanOutcome& outcome) {
   json["bound_resource"] = outcome.bound_resource;
   json["nvme_bytes_read"] = outcome.nvme_bytes_read;
   json["nvme_bytes_written"] = outcome.nvme_bytes_written;
+  json["comm_bytes_sent"] = outcome.comm_bytes_sent;
   return json;
 }
 

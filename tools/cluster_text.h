@@ -14,6 +14,8 @@ namespace strata::tools {
 // What the machine is taken for, with where its numbers come from.
 std::string DescribeCluster(const engine::Cluster& cluster);
 
+// "yes", "no: gpu +12 GiB".
+std::string FitsText(const engine::PlanOutcome& outcome);
 std::string ComparisonTable(const std::vector<engine::PlanOutcome>& outcomes);
 std::string AdviceText(const std::vector<engine::Advice>& advice);
 std::string LargestText(const engine::LlamaConfig& shape, const engine::LlamaConfig& largest);

@@ -8,12 +8,14 @@
 #include "engine/cluster/cluster.h"
 #include "engine/cluster/comparison.h"
 #include "engine/cluster/largest_model.h"
+#include "engine/cluster/scaling.h"
 #include "engine/config/run_config.h"
 #include "engine/train/planning.h"
 #include "tools/cluster_text.h"
 #include "tools/commands.h"
 #include "tools/plan_text.h"
 #include "tools/print.h"
+#include "tools/scaling_text.h"
 
 namespace strata::tools {
 namespace {
@@ -116,6 +118,28 @@ Status AddTable(const Question& question, Answer& answer) {
   return OkStatus();
 }
 
+// In place of a plan of the whole cluster, which is its last row.
+Result<Answer> AnswerScaling(const PlanArguments& arguments) {
+  if (arguments.table || arguments.largest || arguments.inference) {
+    return InvalidArgument(
+        "--scaling prints its table alone: ask for --table, --largest and --inference without it");
+  }
+  if (arguments.workload.model.empty()) {
+    return InvalidArgument(
+        "--scaling needs a run on a machine that is described: name its --model, as in strata plan "
+        "--model llama-7b --gpus 8 --nodes 4 --scaling");
+  }
+  STRATA_ASSIGN_OR_RETURN(engine::LlamaConfig model, engine::ModelShape(arguments.workload.model));
+  STRATA_ASSIGN_OR_RETURN(
+      std::vector<engine::ScalingPoint> points,
+      engine::Scale(arguments.cluster, model, arguments.workload, ChoiceOf(arguments),
+                    arguments.sets, arguments.scaling_from));
+  Answer answer;
+  answer.text = DescribeCluster(arguments.cluster) + "\n" + ScalingTable(points);
+  answer.json["scaling"] = ToJson(points);
+  return answer;
+}
+
 Status AddLargest(const Question& question, Answer& answer) {
   STRATA_ASSIGN_OR_RETURN(
       engine::LlamaConfig largest,
@@ -142,7 +166,8 @@ Result<Answer> AnswerTo(const PlanArguments& arguments) {
 }  // namespace
 
 int Plan(const PlanArguments& arguments) {
-  Result<Answer> answer = AnswerTo(arguments);
+  Result<Answer> answer =
+      arguments.scaling_from > 0 ? AnswerScaling(arguments) : AnswerTo(arguments);
   if (!answer.ok()) return Fail(answer.status());
   PrintText(arguments.json ? answer->json.dump() + "\n" : answer->text);
   Status printed = CheckOutput();

@@ -22,6 +22,7 @@ struct PlanArguments {
   std::string hardware;  // a file with a [hardware] section
   std::string write_config;
   bool table = false;
+  uint32_t scaling_from = 0;  // GPUs of the first row; 0: no such table
   bool largest = false;
   bool inference = false;
   bool json = false;

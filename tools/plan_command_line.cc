@@ -144,6 +144,13 @@ void AddPlanOptions(CLI::App* command, PlanArguments* arguments) {
       ->type_name("FILE.toml");
   print.Own(command->add_flag("--table", arguments->table,
                               "compare stages 0 to 3 with every offload they have"));
+  Group(command, kPrint, config)
+      .Own(
+          command->add_option("--scaling", arguments->scaling_from,
+                              "the run on so many GPUs of the machine, twice as many..., each with "
+                              "its batch; prints that table alone"))
+      ->type_name("GPUS")
+      ->check(CLI::Range(1, 1 << 20));
   print.Own(command->add_flag("--largest", arguments->largest,
                               "the largest model of this shape that fits"));
   print.Own(command->add_flag("--inference", arguments->inference,

@@ -19,11 +19,6 @@ constexpr double kDeviceMemoryShare = 0.8;
 constexpr uint32_t kCoresPerGpu = 16;
 constexpr uint64_t kMaxFileBytes = 16_MiB;
 
-uint32_t CoresOf(const Cluster& cluster) {
-  uint32_t cores = cluster.cores > 0 ? cluster.cores : kCoresPerGpu * cluster.gpus_per_node;
-  return std::max(1u, cores / cluster.gpus_per_node);
-}
-
 // Between nodes every byte that a node gathers comes in by its network once, for all its GPUs.
 double CollectiveRate(const Cluster& cluster) {
   if (cluster.nodes == 1) return cluster.gpu.link_bytes_per_s;
@@ -108,6 +103,10 @@ std::vector<std::string> PathsOf(const Drives& drives) {
   return paths;
 }
 
+uint32_t CoresOfNode(const Cluster& cluster) {
+  return cluster.cores > 0 ? cluster.cores : kCoresPerGpu * cluster.gpus_per_node;
+}
+
 prefetch::Hardware HardwareOf(const Cluster& cluster) {
   prefetch::Hardware hardware;
   double drives_per_rank = static_cast<double>(cluster.drives.count) / cluster.gpus_per_node;
@@ -117,7 +116,7 @@ prefetch::Hardware HardwareOf(const Cluster& cluster) {
     hardware.nvme_mixed_bytes_per_s = cluster.drives.mixed_or_default() * drives_per_rank;
   }
   hardware.h2d_bytes_per_s = hardware.d2h_bytes_per_s = cluster.gpu.host_bytes_per_s;
-  hardware.cores = hardware.op_threads = CoresOf(cluster);
+  hardware.cores = hardware.op_threads = std::max(1u, CoresOfNode(cluster) / cluster.gpus_per_node);
   hardware.device_shares_cores = false;
   hardware.compute_default_per_s = cluster.gpu.flops_per_s;
   hardware.device_memory_bytes_per_s = kDeviceMemoryShare * cluster.gpu.memory_bytes_per_s;

@@ -49,6 +49,9 @@ struct Cluster {
   uint32_t num_ranks() const { return gpus_per_node * nodes; }
 };
 
+// Those given, or the default for its GPUs.
+uint32_t CoresOfNode(const Cluster& cluster);
+
 // One rank's rates: an even share of its node's drives, cores and host memory.
 prefetch::Hardware HardwareOf(const Cluster& cluster);
 

@@ -59,6 +59,8 @@ void AddPlan(const PlannedRun& run, uint64_t nvme_capacity_bytes, PlanOutcome& o
       static_cast<double>(train.train_batch_size * run.config.data.seq_len) / outcome.step_s;
   outcome.bound_s = run.bound.seconds;
   outcome.bound_resource = run.bound.resource;
+  outcome.comm_bytes_sent =
+      static_cast<uint64_t>(BytesSent(run.program, static_cast<uint32_t>(train.world_size)));
   outcome.nvme_bytes_read = traffic.bytes_by_lane[static_cast<size_t>(Lane::kNvmeRead)];
   outcome.nvme_bytes_written = traffic.bytes_by_lane[static_cast<size_t>(Lane::kNvmeWrite)];
   if (outcome.nvme_bytes_read + outcome.nvme_bytes_written == 0) return;

@@ -28,6 +28,7 @@ struct PlanOutcome {
   std::string bound_resource = {};
   uint64_t nvme_bytes_read = 0;  // per step and rank
   uint64_t nvme_bytes_written = 0;
+  uint64_t comm_bytes_sent = 0;  // to other ranks, and as many from them; per step and rank
 
   bool fits_memory() const { return device_short_bytes == 0 && host_short_bytes == 0; }
   bool fits() const { return fits_memory() && nvme_short_bytes == 0; }

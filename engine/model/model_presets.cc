@@ -86,6 +86,8 @@ std::vector<ModelPreset> MakePresets() {
       {"gpt-70b", kGpt, Gpt(8192, 80, 64, 2048),
        "80 layers of 8192, as in MLP-Offload, arXiv 2509.02480"},
       {"gpt-175b", kGpt, Gpt(12288, 96, 96, 2048), kGpt3},
+      {"gpt-1t", kGpt, Gpt(25600, 128, 160, 2048),
+       "128 layers of 25600, as in ZeRO-Infinity, arXiv 2104.07857"},
   };
 }
 

@@ -24,7 +24,7 @@ TEST(ModelPresets, HaveAsManyParametersAsWasPublished) {
       {"llama-3.1-8b", 8.03}, {"llama-3.1-70b", 70.55}, {"llama-3.1-405b", 405.85},
       {"llama-3.2-1b", 1.24}, {"llama-3.2-3b", 3.21},   {"gpt-175b", 174.6},
       {"gpt2-xl", 1.56},      {"gpt2", 0.124},          {"gpt-13b", 12.85},
-      {"gpt-70b", 64.9}};
+      {"gpt-70b", 64.9},      {"gpt-1t", 1007.0}};
   EXPECT_EQ(ModelPresets().size(), kPublishedBillions.size());
   for (const ModelPreset& preset : ModelPresets()) {
     auto published = kPublishedBillions.find(std::string(preset.name));
