@@ -9,14 +9,11 @@
 #include <cstring>
 #include <filesystem>
 #include <functional>
-#include <map>
-#include <set>
 #include <thread>
 #include <vector>
 
 #include "aio/base/units.h"
-#include "engine/comm/communicator.h"
-#include "engine/train/step_runner.h"
+#include "engine/train/measure_ops.h"
 
 namespace strata::engine {
 namespace {
@@ -74,139 +71,6 @@ class CacheWalk {
  private:
   std::array<Bytes, 2> rests_;
 };
-
-// Ops that move a handful of bytes: their time is latency.
-bool IsTiny(const prefetch::TraceOp& op) {
-  static const std::set<std::string> kTiny = {"batch", "clip", "report"};
-  return kTiny.contains(op.kind);
-}
-
-// Collectives need the other ranks.
-bool IsMeasurable(const prefetch::TraceOp& op) {
-  return !IsTiny(op) && op.lane != prefetch::Lane::kComm;
-}
-
-StepRunnerOptions MeterOptions(const PlannedRun& run) {
-  StepRunnerOptions options;
-  options.train_batch_size = run.config.train.train_batch_size;
-  options.threads = run.threads;
-  return options;
-}
-
-class OpMeter {
- public:
-  OpMeter(const PlannedRun& run, tiering::Device& device, const tiering::Arena& host,
-          StepRunner& runner)
-      : run_(run),
-        device_(device),
-        host_(host),
-        runner_(runner),
-        stream_(device.CreateStream("measure")) {
-    runner_.BeginStep({.program = &run.program});
-  }
-
-  // Units of TraceOp::work per second.
-  Result<double> Rate(prefetch::OpId id) {
-    const prefetch::TraceOp& op = run_.program.trace.ops[Index(id)];
-    const bool on_host = TierOf(op.lane) == prefetch::Tier::kHost;
-    Bytes memory = on_host ? host_.bytes() : device_.memory();
-    Layout(op, memory);
-    Fill(op, memory);
-    prefetch::Operands operands{blocks_, workspace_};
-    const CacheWalk walk(device_.memory().subspan(on_host ? 0 : used_),
-                         host_.bytes().subspan(on_host ? used_ : 0));
-    STRATA_ASSIGN_OR_RETURN(double seconds,
-                            MedianSeconds(walk, [&] { return RunOn(op, id, operands); }));
-    return op.work / seconds;
-  }
-
- private:
-  void Layout(const prefetch::TraceOp& op, Bytes memory) {
-    blocks_.clear();
-    used_ = 0;
-    for (const prefetch::Access& access : op.accesses) {
-      uint64_t size = run_.program.trace.blocks[Index(access.block)].size_bytes;
-      blocks_.push_back(Take(memory, size));
-    }
-    workspace_ = Take(memory, op.workspace_bytes);
-  }
-
-  Bytes Take(Bytes memory, uint64_t size) {
-    Bytes taken = memory.subspan(used_, size);
-    used_ = std::min<uint64_t>(used_ + RoundUp(size, tiering::kSlotAlignmentBytes), memory.size());
-    return taken;
-  }
-
-  // Small finite numbers in either format, and token 0.
-  void Fill(const prefetch::TraceOp& op, Bytes memory) {
-    constexpr uint16_t kHundredth = 0x3c24;
-    auto* words = reinterpret_cast<uint16_t*>(memory.data());
-    std::fill(words, words + std::min(used_, memory.size()) / 2, kHundredth);
-    for (size_t i = 0; i < op.accesses.size(); ++i) {
-      const std::string& purpose = run_.program.trace.blocks[Index(op.accesses[i].block)].purpose;
-      if (purpose == "batch") std::memset(blocks_[i].data(), 0, blocks_[i].size());
-    }
-  }
-
-  Status RunOn(const prefetch::TraceOp& op, prefetch::OpId id, const prefetch::Operands& operands) {
-    if (op.lane == prefetch::Lane::kCpu) return runner_.Run(id, operands, {});
-    stream_->Launch(
-        [&](const tiering::StreamContext& context) { return runner_.Run(id, operands, context); });
-    return stream_->Record().Wait();
-  }
-
-  const PlannedRun& run_;
-  tiering::Device& device_;
-  const tiering::Arena& host_;
-  StepRunner& runner_;
-  std::unique_ptr<tiering::DeviceStream> stream_;
-  std::vector<Bytes> blocks_;
-  Bytes workspace_;
-  size_t used_ = 0;
-};
-
-Status MeasureOps(const PlannedRun& run, tiering::Device& device, const tiering::Arena& host,
-                  Hardware& hardware) {
-  const std::unique_ptr<Communicator> communicator = MakeSelfCommunicator();
-  STRATA_ASSIGN_OR_RETURN(StepRunner runner,
-                          StepRunner::Create({&run.layout, run.model.get(), run.kernels.get(),
-                                              nullptr, communicator.get()},
-                                             MeterOptions(run)));
-  OpMeter meter(run, device, host, runner);
-  const std::vector<prefetch::TraceOp>& ops = run.program.trace.ops;
-  // Of each kind the op with the most work: a first or last one may be a rest.
-  std::map<std::string, size_t> largest;
-  for (size_t i = 0; i < ops.size(); ++i) {
-    if (!IsMeasurable(ops[i])) continue;
-    auto [it, is_new] = largest.try_emplace(ops[i].kind, i);
-    if (!is_new && ops[i].work > ops[it->second].work) it->second = i;
-  }
-  for (const auto& [kind, op] : largest) {
-    STRATA_ASSIGN_OR_RETURN(hardware.rates[kind], meter.Rate(prefetch::OpId(op)));
-  }
-  return OkStatus();
-}
-
-// What kinds that were not measured go by: the matrix products' rate over one of each kind of op,
-// and that of the update.
-void SetDefaults(const PlannedRun& run, Hardware& hardware) {
-  const std::vector<prefetch::TraceOp>& ops = run.program.trace.ops;
-  std::map<std::string, double> flops;
-  for (size_t i = 0; i < ops.size(); ++i) {
-    if (!hardware.rates.contains(ops[i].kind)) continue;
-    OpRole role = run.program.payloads[i].role;
-    if (CountsFlops(role)) flops[ops[i].kind] = ops[i].work;
-    if (role == OpRole::kUpdate && ops[i].lane == prefetch::Lane::kCpu) {
-      hardware.cpu_default_per_s = hardware.rates.at(ops[i].kind);
-    }
-  }
-  double work = 0, seconds = 0;
-  for (const auto& [kind, one] : flops) {
-    work += one;
-    seconds += one / hardware.rates.at(kind);
-  }
-  if (seconds > 0) hardware.compute_default_per_s = work / seconds;
-}
 
 // To give a lane's thread something to do and hear that it is done are two hand-overs.
 Status MeasureLatency(tiering::Device& device, Hardware& hardware) {
@@ -305,7 +169,6 @@ Result<Hardware> MeasureHardware(const PlannedRun& run, tiering::Device& device,
   STRATA_RETURN_IF_ERROR(MeasureCopies(device, host, hardware));
   STRATA_RETURN_IF_ERROR(MeasureChecksum(host, hardware));
   STRATA_RETURN_IF_ERROR(MeasureOps(run, device, host, hardware));
-  SetDefaults(run, hardware);
   STRATA_RETURN_IF_ERROR(MeasureLatency(device, hardware));
   if (UsesNvme(run)) {
     STRATA_RETURN_IF_ERROR(MeasureDrives(run, host.bytes(), engine, hardware));
