@@ -29,6 +29,7 @@
 #include "engine/train/state_hash.h"
 #include "engine/train/step_driver.h"
 #include "engine/train/step_runner.h"
+#include "engine/train/step_trace.h"
 #include "engine/train/watchdog.h"
 #include "engine/train/watched_observer.h"
 #include "tiering/topology.h"
@@ -49,24 +50,10 @@ double Median(std::vector<double> values) {
   return *middle;
 }
 
-StepRunnerOptions RunnerOptions(const PlannedRun& run) {
-  const OptimizerConfig& optimizer = run.config.optimizer;
-  return {
-      .adam = {.mode = optimizer.type == OptimizerType::kAdamW ? AdamMode::kAdamW : AdamMode::kAdam,
-               .beta1 = optimizer.betas[0],
-               .beta2 = optimizer.betas[1],
-               .eps = optimizer.eps,
-               .weight_decay = optimizer.weight_decay},
-      .decays_norms = !optimizer.no_decay_norms,
-      .gradient_clipping = run.config.train.gradient_clipping,
-      .train_batch_size = run.config.train.train_batch_size,
-      .threads = run.threads};
-}
-
 class Session final : public TrainingSession {
  public:
   Session(const RunConfig& config, SessionObserver& observer)
-      : config_(config), observer_(observer) {}
+      : config_(config), observer_(observer), trace_(config.train.trace_steps) {}
   ~Session() override {
     if (watchdog_ != nullptr) watchdog_->Leave();
     if (shares_memory_) communicator_->UnshareMemory(device_->memory());
@@ -117,7 +104,6 @@ class Session final : public TrainingSession {
   StepReport MakeReport(const DrivenStep& step);
   Status CommitStep(Checkpointer::Force force);
   Status FinishRun();
-  Status WriteTrace();
   Result<SessionSummary> Summarise(bool stopped);
   // Of the state, which may be one step behind what was computed.
   RunRecord Record() const {
@@ -152,7 +138,7 @@ class Session final : public TrainingSession {
   Traffic sent_;                    // the same of collectives
   std::vector<double> step_seconds_;
   double seconds_ = 0;
-  std::vector<std::pair<StepKind, prefetch::Timeline>> traced_;
+  StepTrace trace_;
 };
 
 // Before anything that takes time.
@@ -330,7 +316,7 @@ Status Session::MakeDriver() {
   STRATA_ASSIGN_OR_RETURN(
       runner_, StepRunner::Create({&run_.layout, run_.model.get(), run_.kernels.get(),
                                    dataset_.get(), communicator_, state_.behind.get(), &numa_},
-                                  RunnerOptions(run_)));
+                                  RunnerOptionsOf(run_)));
   driver_.emplace(StepDriverParts{&run_, &*runner_, device_.get(), &*host_, state_.store.get(),
                                   watchdog_.get()},
                   state_.progress);
@@ -393,8 +379,7 @@ Result<StepReport> Session::RunStep() {
     return step.result.not_finite;
   }
   StepReport report = MakeReport(step);
-  if (traced_.size() < config_.train.trace_steps)
-    traced_.push_back({step.kind, std::move(step.timeline)});
+  trace_.Add(step.kind, std::move(step.timeline));
   return report;
 }
 
@@ -444,19 +429,8 @@ Status Session::FinishRun() {
   STRATA_RETURN_IF_ERROR(
       CommitStep(is_complete ? Checkpointer::Force::kNo : Checkpointer::Force::kYes));
   seconds_ += std::chrono::duration<double>(tiering::Clock::now() - begin).count();
-  return traced_.empty() || !is_first() ? OkStatus() : WriteTrace();
-}
-
-Status Session::WriteTrace() {
-  // Below each measured step stands what was expected of it.
-  prefetch::TracedSteps measured{.name = "measured", .steps = {}};
-  prefetch::TracedSteps expected{.name = "simulated", .steps = {}};
-  for (const auto& [kind, timeline] : traced_) {
-    const StepView planned = StepOf(run_, kind);
-    measured.steps.push_back({&planned.plan, timeline});
-    expected.steps.push_back({&planned.plan, planned.predicted});
-  }
-  return directory_->WriteTrace(prefetch::ChromeTrace({measured, expected}));
+  if (trace_.empty() || !is_first()) return OkStatus();
+  return directory_->WriteTrace(trace_.ToJson(run_));
 }
 
 Result<SessionSummary> Session::Summarise(bool stopped) {
@@ -480,12 +454,9 @@ Result<SessionSummary> Session::Summarise(bool stopped) {
                                     [this](uint64_t done, uint64_t total) {
                                       observer_.OnProgress("hashing the final state", done, total);
                                     }));
-  STRATA_ASSIGN_OR_RETURN(std::vector<std::vector<uint64_t>> of_ranks,
-                          FromAllRanks(*communicator_, {hashes.weights, hashes.all}));
-  for (const std::vector<uint64_t>& of_rank : of_ranks) {
-    summary.weights_hash += of_rank[0];
-    summary.state_hash += of_rank[1];
-  }
+  STRATA_ASSIGN_OR_RETURN(hashes, SumOverRanks(*communicator_, hashes));
+  summary.weights_hash = hashes.weights;
+  summary.state_hash = hashes.all;
   return summary;
 }
 

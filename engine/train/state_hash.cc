@@ -6,8 +6,10 @@
 #include <array>
 #include <cstring>
 #include <string>
+#include <vector>
 
 #include "engine/optimizer/split_master.h"
+#include "engine/train/ranks.h"
 
 namespace strata::engine {
 namespace {
@@ -127,6 +129,14 @@ class StateHasher {
 Result<StateHashes> HashState(const StateLayout& layout, uint32_t rank, StateAccess& state,
                               const std::function<void(uint64_t, uint64_t)>& on_progress) {
   return StateHasher(layout, rank, state, on_progress).Run();
+}
+
+Result<StateHashes> SumOverRanks(Communicator& communicator, const StateHashes& own) {
+  STRATA_ASSIGN_OR_RETURN(const std::vector<std::vector<uint64_t>> of_ranks,
+                          FromAllRanks(communicator, {own.weights, own.all}));
+  StateHashes sum;
+  for (const std::vector<uint64_t>& one : of_ranks) sum += {.weights = one[0], .all = one[1]};
+  return sum;
 }
 
 }  // namespace strata::engine

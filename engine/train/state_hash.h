@@ -10,6 +10,7 @@
 #include <functional>
 
 #include "aio/base/status.h"
+#include "engine/comm/communicator.h"
 #include "engine/train/state_access.h"
 #include "engine/zero/state_layout.h"
 
@@ -30,5 +31,8 @@ struct StateHashes {
 Result<StateHashes> HashState(
     const StateLayout& layout, uint32_t rank, StateAccess& state,
     const std::function<void(uint64_t done, uint64_t total)>& on_progress);
+
+// Of the whole state. Called by all ranks, each with its own part's.
+Result<StateHashes> SumOverRanks(Communicator& communicator, const StateHashes& own);
 
 }  // namespace strata::engine

@@ -10,6 +10,20 @@
 
 namespace strata::engine {
 
+StepRunnerOptions RunnerOptionsOf(const PlannedRun& run) {
+  const OptimizerConfig& optimizer = run.config.optimizer;
+  return {
+      .adam = {.mode = optimizer.type == OptimizerType::kAdamW ? AdamMode::kAdamW : AdamMode::kAdam,
+               .beta1 = optimizer.betas[0],
+               .beta2 = optimizer.betas[1],
+               .eps = optimizer.eps,
+               .weight_decay = optimizer.weight_decay},
+      .decays_norms = !optimizer.no_decay_norms,
+      .gradient_clipping = run.config.train.gradient_clipping,
+      .train_batch_size = run.config.train.train_batch_size,
+      .threads = run.threads};
+}
+
 StepDriver::StepDriver(const StepDriverParts& parts, const RunProgress& progress)
     : parts_(parts), policy_(parts.run->calm_steps), done_(progress), applied_(progress) {
   const RunConfig& config = parts.run->config;

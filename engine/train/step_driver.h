@@ -29,6 +29,8 @@ struct StepDriverParts {
   Watchdog* watchdog = nullptr;
 };
 
+StepRunnerOptions RunnerOptionsOf(const PlannedRun& run);
+
 struct DrivenStep {
   StepKind kind = StepKind::kAfterNorm;
   prefetch::Timeline timeline;

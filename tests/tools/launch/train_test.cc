@@ -76,6 +76,10 @@ class LaunchedTrainingTest : public LaunchFixture {
     const size_t at = line == std::string::npos ? line : said.find(", pid ", line);
     return at == std::string::npos ? 0 : atoi(said.c_str() + at + 6);
   }
+  // Both ranks, so that the job does not end while something is done to it.
+  static void Signal(const Running& job, int signal_number) {
+    for (const uint32_t rank : {0u, 1u}) kill(PidOf(rank, job.err()), signal_number);
+  }
   static std::string Step(uint64_t step) { return fmt::format("{{\"step\":{},", step); }
 };
 
@@ -129,10 +133,9 @@ TEST_F(LaunchedTrainingTest, AJobThatIsStoppedAsAWholeGoesOn) {
   const std::string hash = UndisturbedHash();
   Running job(Job("paused", {"--set", "train.stall_timeout_s=2"}), directory_);
   ASSERT_TRUE(job.SaysOnOut(Step(9))) << job.err();
-  for (const int signal_number : {SIGSTOP, SIGCONT}) {
-    for (const uint32_t rank : {0u, 1u}) kill(PidOf(rank, job.err()), signal_number);
-    if (signal_number == SIGSTOP) std::this_thread::sleep_for(std::chrono::seconds(4));
-  }
+  Signal(job, SIGSTOP);
+  std::this_thread::sleep_for(std::chrono::seconds(4));
+  Signal(job, SIGCONT);
   const Finished finished = job.Wait();
   EXPECT_EQ(finished.exit_code, 0) << finished.err;
   EXPECT_EQ(tools::JsonValue(finished.out, "state_hash"), hash);
@@ -154,11 +157,13 @@ TEST_F(LaunchedTrainingTest, ADriveThatIsFullEndsTheJobAndIsNamed) {
   const std::string second = WithDrive(drive->at());
   Running job(Job("full", {}, second), directory_);
   ASSERT_TRUE(job.SaysOnOut(Step(9))) << job.err();
+  Signal(job, SIGSTOP);
   // What somebody else puts there leaves no room for the next commit.
   ASSERT_NE(std::system(
                 fmt::format("cat /dev/zero 2>&1 >{} | grep -v space", drive->File("somebody-elses"))
                     .c_str()),
             0);
+  Signal(job, SIGCONT);
   const Finished finished = job.Wait();
   EXPECT_EQ(finished.exit_code, 1);
   EXPECT_THAT(finished.err,
@@ -186,11 +191,13 @@ TEST_F(LaunchedTrainingTest, ADriveThatNeverAnswersEndsTheJobAndSaysWhatWaitsFor
   const std::string second = WithDrive(drive->at());
   Running job(Job("frozen", {"--set", "train.stall_timeout_s=1"}, second), directory_);
   ASSERT_TRUE(job.SaysOnOut(Step(9))) << job.err();
+  Signal(job, SIGSTOP);
   // It thaws whatever happens to this test.
   const std::string freeze = fmt::format(
       "fsfreeze -f {0} && (cd /; setsid sh -c 'sleep 60; fsfreeze -u {0}' >/dev/null 2>&1 &)",
       drive->at());
   ASSERT_EQ(std::system(freeze.c_str()), 0);
+  Signal(job, SIGCONT);
   const Finished finished = job.Wait();
   ASSERT_EQ(std::system(("fsfreeze -u " + drive->at()).c_str()), 0);
   EXPECT_EQ(finished.exit_code, 1);
