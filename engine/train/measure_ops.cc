@@ -96,6 +96,16 @@ class OpMeter {
                                               : device_.memory().subspan(slot.offset_bytes, size);
   }
 
+  // What must be sensible, and another op may have written over: tokens, and factors, which would
+  // make numbers so small that the machine is slow with them.
+  static void Refill(const std::string& purpose, Bytes operand) {
+    constexpr double kOne = 1;
+    if (purpose == "batch") std::memset(operand.data(), 0, operand.size());
+    if (purpose != "scalars") return;
+    for (size_t at = 0; at + sizeof(kOne) <= operand.size(); at += sizeof(kOne))
+      std::memcpy(operand.data() + at, &kOne, sizeof(kOne));
+  }
+
   std::vector<Bytes> OperandsOf(NodeIndex index) const {
     const prefetch::Node& node = run_.plan.nodes[index];
     const prefetch::TraceOp& op = OpOf(run_, index);
@@ -103,8 +113,7 @@ class OpMeter {
     for (size_t i = 0; i < op.accesses.size(); ++i) {
       const auto& block = run_.plan.trace.blocks[Index(op.accesses[i].block)];
       operands.push_back(BytesOf(node.operands[i], block.size_bytes));
-      // Token 0: another op may have had the memory.
-      if (block.purpose == "batch") std::memset(operands[i].data(), 0, operands[i].size());
+      Refill(block.purpose, operands[i]);
     }
     return operands;
   }
