@@ -25,8 +25,10 @@ Result<std::string> Measure(const DoctorArguments& arguments) {
                           tiering::Arena::Create("host", config.memory.host_bytes));
   STRATA_ASSIGN_OR_RETURN(auto engine,
                           aio::IoEngine::Create(engine::IoEngineOptionsOf(config, host.bytes())));
-  STRATA_ASSIGN_OR_RETURN(prefetch::Hardware hardware,
-                          engine::MeasureHardware(run, *device, host, *engine));
+  const std::unique_ptr<engine::Communicator> communicator = engine::MakeSelfCommunicator();
+  STRATA_ASSIGN_OR_RETURN(
+      prefetch::Hardware hardware,
+      engine::MeasureHardware(run, {device.get(), &host, engine.get(), communicator.get()}));
   return engine::ToToml(hardware);
 }
 

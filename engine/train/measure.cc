@@ -9,11 +9,11 @@
 #include <cstring>
 #include <filesystem>
 #include <functional>
-#include <thread>
 #include <vector>
 
 #include "aio/base/units.h"
 #include "engine/train/measure_ops.h"
+#include "engine/train/ranks.h"
 
 namespace strata::engine {
 namespace {
@@ -161,17 +161,18 @@ Status MeasureDrives(const PlannedRun& run, std::span<std::byte> memory, aio::Io
 
 }  // namespace
 
-Result<Hardware> MeasureHardware(const PlannedRun& run, tiering::Device& device,
-                                 const tiering::Arena& host, aio::IoEngine& engine) {
+Result<Hardware> MeasureHardware(const PlannedRun& run, const MeasureParts& parts) {
+  tiering::Device& device = *parts.device;
+  const tiering::Arena& host = *parts.host;
   Hardware hardware = run.hardware;
-  hardware.cores = std::max(1u, std::thread::hardware_concurrency());
+  hardware.cores = static_cast<uint32_t>(ThreadsPerRank(*parts.communicator));
   hardware.op_threads = std::min(run.threads, hardware.cores);
   STRATA_RETURN_IF_ERROR(MeasureCopies(device, host, hardware));
   STRATA_RETURN_IF_ERROR(MeasureChecksum(host, hardware));
-  STRATA_RETURN_IF_ERROR(MeasureOps(run, device, host, hardware));
+  STRATA_RETURN_IF_ERROR(MeasureOps(run, device, host, *parts.communicator, hardware));
   STRATA_RETURN_IF_ERROR(MeasureLatency(device, hardware));
   if (UsesNvme(run)) {
-    STRATA_RETURN_IF_ERROR(MeasureDrives(run, host.bytes(), engine, hardware));
+    STRATA_RETURN_IF_ERROR(MeasureDrives(run, host.bytes(), *parts.engine, hardware));
   }
   AccountForVerify(run.config, hardware);
   return hardware;

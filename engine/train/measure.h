@@ -6,6 +6,7 @@
 
 #include "aio/base/status.h"
 #include "aio/io_engine.h"
+#include "engine/comm/communicator.h"
 #include "engine/train/planning.h"
 #include "prefetch/hardware.h"
 #include "tiering/arena.h"
@@ -13,9 +14,17 @@
 
 namespace strata::engine {
 
-// Takes a few seconds; overwrites device and host memory; leaves no file behind.
-Result<prefetch::Hardware> MeasureHardware(const PlannedRun& run, tiering::Device& device,
-                                           const tiering::Arena& host, aio::IoEngine& engine);
+struct MeasureParts {
+  tiering::Device* device = nullptr;
+  const tiering::Arena* host = nullptr;
+  aio::IoEngine* engine = nullptr;
+  // Of ranks that share their devices' memory (Communicator::ShareMemory), or one rank alone.
+  Communicator* communicator = nullptr;
+};
+
+// Takes some seconds; overwrites device and host memory; leaves no file behind. Called by all
+// ranks: they measure at the same time, so that each finds its share of what they share.
+Result<prefetch::Hardware> MeasureHardware(const PlannedRun& run, const MeasureParts& parts);
 
 // The drive alone: reads, writes, and both at once, on a temporary file in `directory` that is
 // removed again. Fills the nvme rates of `hardware`. `memory` is the engine's registered memory.

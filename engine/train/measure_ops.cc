@@ -9,7 +9,7 @@
 #include <string>
 #include <vector>
 
-#include "engine/comm/communicator.h"
+#include "engine/train/ranks.h"
 #include "engine/train/step_runner.h"
 
 namespace strata::engine {
@@ -29,23 +29,19 @@ bool IsTiny(const prefetch::TraceOp& op) {
   return kTiny.contains(op.kind);
 }
 
-// Collectives need the other ranks.
-bool IsMeasurable(const prefetch::TraceOp& op) {
-  return !IsTiny(op) && op.lane != prefetch::Lane::kComm;
-}
-
 const prefetch::TraceOp& OpOf(const PlannedRun& run, NodeIndex node) {
   return run.plan.trace.ops[Index(run.plan.nodes[node].op)];
 }
 
 // The first `num_samples` of each kind, in the order of the plan.
-std::vector<NodeIndex> SampleNodes(const PlannedRun& run, size_t num_samples) {
+std::vector<NodeIndex> SampleNodes(const PlannedRun& run, bool has_others, size_t num_samples) {
   std::map<std::string, size_t> taken;
   std::vector<NodeIndex> samples;
   for (NodeIndex node = 0; node < run.plan.nodes.size(); ++node) {
     if (run.plan.nodes[node].kind != prefetch::NodeKind::kRun) continue;
     const prefetch::TraceOp& op = OpOf(run, node);
-    if (IsMeasurable(op) && taken[op.kind]++ < num_samples) samples.push_back(node);
+    if (IsTiny(op) || (op.lane == prefetch::Lane::kComm && !has_others)) continue;
+    if (taken[op.kind]++ < num_samples) samples.push_back(node);
   }
   return samples;
 }
@@ -151,16 +147,23 @@ StepRunnerOptions MeterOptions(const PlannedRun& run) {
   return options;
 }
 
-// As many of each kind as a pass has time for, by the time that one of each takes.
-Result<std::vector<NodeIndex>> ChooseSamples(const PlannedRun& run, OpMeter& meter) {
-  const std::vector<NodeIndex> one_of_each = SampleNodes(run, 1);
+// As many of each kind as a pass has time for, by the time that one of each takes; as many on all
+// ranks.
+Result<std::vector<NodeIndex>> ChooseSamples(const PlannedRun& run, Communicator& communicator,
+                                             OpMeter& meter) {
+  const bool has_others = communicator.world_size() > 1;
+  const std::vector<NodeIndex> one_of_each = SampleNodes(run, has_others, 1);
   meter.Fill(one_of_each);
   STRATA_RETURN_IF_ERROR(meter.Pass(one_of_each).status());
   STRATA_ASSIGN_OR_RETURN(const WorkByKind work, meter.Pass(one_of_each));
   double seconds = 0;
   for (const auto& [kind, one] : work) seconds += one.seconds;
   const double fit = kPassSeconds / std::max(seconds, 1e-6);
-  return SampleNodes(run, static_cast<size_t>(std::clamp<double>(fit, 1, kMostSamples)));
+  uint64_t num_samples = static_cast<uint64_t>(std::clamp<double>(fit, 1, kMostSamples));
+  STRATA_ASSIGN_OR_RETURN(const auto of_ranks, FromAllRanks(communicator, {num_samples}));
+  for (const std::vector<uint64_t>& of_rank : of_ranks)
+    num_samples = std::min(num_samples, of_rank[0]);
+  return SampleNodes(run, has_others, num_samples);
 }
 
 // The median pass.
@@ -195,14 +198,14 @@ void SetDefaults(const PlannedRun& run, Hardware& hardware) {
 }  // namespace
 
 Status MeasureOps(const PlannedRun& run, tiering::Device& device, const tiering::Arena& host,
-                  Hardware& hardware) {
-  const std::unique_ptr<Communicator> communicator = MakeSelfCommunicator();
-  STRATA_ASSIGN_OR_RETURN(StepRunner runner,
-                          StepRunner::Create({&run.layout, run.model.get(), run.kernels.get(),
-                                              nullptr, communicator.get()},
-                                             MeterOptions(run)));
+                  Communicator& communicator, Hardware& hardware) {
+  STRATA_ASSIGN_OR_RETURN(
+      StepRunner runner,
+      StepRunner::Create({&run.layout, run.model.get(), run.kernels.get(), nullptr, &communicator},
+                         MeterOptions(run)));
   OpMeter meter(run, device, host, runner);
-  STRATA_ASSIGN_OR_RETURN(const std::vector<NodeIndex> nodes, ChooseSamples(run, meter));
+  STRATA_ASSIGN_OR_RETURN(const std::vector<NodeIndex> nodes,
+                          ChooseSamples(run, communicator, meter));
   meter.Fill(nodes);
   STRATA_RETURN_IF_ERROR(meter.Pass(nodes).status());  // does not count
   std::vector<WorkByKind> passes;

@@ -64,10 +64,10 @@ class Session final : public TrainingSession {
     STRATA_RETURN_IF_ERROR(Together(CheckStart(options.start)));
     STRATA_RETURN_IF_ERROR(Together(OpenDatasets()));
     STRATA_RETURN_IF_ERROR(Together(PlanAndAllocate(options)));
-    if (options.measure) STRATA_RETURN_IF_ERROR(MeasureAndPlanAgain());
     STRATA_RETURN_IF_ERROR(CheckSame(*communicator_, "the step plan", PlanJson(run_.plan)));
-    observer_.OnPlanned(run_);
     STRATA_RETURN_IF_ERROR(ShareMemory());
+    if (options.measure) STRATA_RETURN_IF_ERROR(MeasureAndPlanAgain());
+    observer_.OnPlanned(run_);
     first_state_.emplace(options.from);
     STRATA_RETURN_IF_ERROR(Together(OpenFirstState(options.start)));
     STRATA_RETURN_IF_ERROR(OpenDirectory(options.start));
@@ -220,7 +220,8 @@ Status Session::PlanAndAllocate(const SessionOptions& options) {
 // All ranks follow one plan, so they go by one rank's rates.
 Status Session::MeasureAndPlanAgain() {
   const Watchdog::Scope scope(watchdog_.get(), MayTakeLong("planning"));
-  Result<prefetch::Hardware> measured = MeasureHardware(run_, *device_, *host_, *engine_);
+  Result<prefetch::Hardware> measured =
+      MeasureHardware(run_, {device_.get(), &*host_, engine_.get(), communicator_});
   STRATA_RETURN_IF_ERROR(Together(measured.status()));
   RunConfig rates = config_;
   rates.hardware = *measured;
@@ -230,7 +231,7 @@ Status Session::MeasureAndPlanAgain() {
       communicator_->world_size() > 1 ? *rates.hardware : *measured;
   STRATA_ASSIGN_OR_RETURN(run_, PlanRun(config_, hardware));
   run_.rates_source = RatesSource::kMeasured;
-  return OkStatus();
+  return CheckSame(*communicator_, "the step plan", PlanJson(run_.plan));
 }
 
 // What ranks of this machine read of each other: what is exchanged is on the device.

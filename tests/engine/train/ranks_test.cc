@@ -48,6 +48,30 @@ TEST_P(RanksTest, AllStagesAndOffloadsGiveTheSameBits) {
   }
 }
 
+// Collectives need all ranks, which must do as many of each. All plan with what the first one saw.
+TEST(Ranks, MeasureTogetherWhatTheyDoTogether) {
+  const std::vector<std::set<std::string>> collectives = {{"reduce"}, {"gather", "reduce"}};
+  for (const int stage : {0, 3}) {
+    const Job job{.world = 4, .stage = stage, .weights = "device", .optimizer = "device"};
+    const RunOutcome expected = Outcome(job);
+    ScratchDirectory scratch;
+    const RunConfig config = ConfigOf(scratch.path(), job);
+    std::vector<RunOutcome> outcomes(4);
+    RunRanks(MachinesOf({3, 1}), [&](Communicator& communicator) {
+      SessionOptions options;
+      options.measure = true;
+      options.communicator = &communicator;
+      outcomes[communicator.rank()] = OrDie(TrainWith(config, options));
+    });
+    for (const RunOutcome& outcome : outcomes) {
+      ExpectSameBits(outcome, expected);
+      EXPECT_EQ(outcome.planned_with.rates, outcomes[0].planned_with.rates);
+      for (const std::string& kind : collectives[stage == 3])
+        EXPECT_GT(outcome.planned_with.rates.at(kind), 0) << kind;
+    }
+  }
+}
+
 // What gradients travel in changes what is computed; who keeps what, and where ranks are, does not.
 // fp16 begins with a loss scale that overflows, on some ranks before the others.
 TEST(Ranks, GradientsOfEveryTypeTravelWithTheSameBitsInAllStagesAndOverNodes) {

@@ -52,7 +52,7 @@ class Recorder final : public SessionObserver {
         stop_(stop_after == 0) {}
 
   void OnProgress(const std::string&, uint64_t, uint64_t) override {}
-  void OnPlanned(const PlannedRun&) override {}
+  void OnPlanned(const PlannedRun& run) override { outcome_->planned_with = run.hardware; }
   void OnStarted(uint64_t first_step, const std::string&) override {
     outcome_->first_step = first_step;
   }

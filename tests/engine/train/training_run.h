@@ -63,6 +63,7 @@ struct RunOutcome {
   std::vector<StepKind> kinds;
   SessionSummary summary;
   uint64_t first_step = 0;
+  prefetch::Hardware planned_with;
 };
 
 Result<RunOutcome> Train(const RunConfig& config,
