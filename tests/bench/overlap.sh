@@ -10,15 +10,14 @@ set -euo pipefail
 [ $# -ge 2 ] || { sed -n '2,8s/^# \{0,1\}//p' "$0"; exit 2; }
 strata=$1 config=$2
 shift 2
-start=("$strata")
-if [ "${1:-}" = --ranks ]; then
-  start=("$strata" launch --nproc-per-node "$2" --)
-  shift 2
-fi
-
 directory=$(realpath "$(mktemp -d -p "${STRATA_BENCH_DIR:-.}" overlap-XXXXXX)")
 trap 'rm -rf "$directory"' EXIT
 mkdir "$directory/nvme"
+start=("$strata")
+if [ "${1:-}" = --ranks ]; then
+  start+=(launch --nproc-per-node "$2" --log-dir "$directory/logs" --)
+  shift 2
+fi
 
 "${start[@]}" train "$config" --measure --json "$@" --set "train.run_dir=$directory/run" \
   --set "zero_optimization.offload_param.nvme_path=$directory/nvme" \
