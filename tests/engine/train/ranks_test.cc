@@ -126,9 +126,9 @@ TEST(Ranks, LossesOfAllWorldsAgree) {
 const std::vector<std::pair<std::string, std::string>> kHomes = {
     {"nvme", "nvme"}, {"nvme", "host"}, {"device", "host"}};
 
-TEST(Ranks, AResumedRunIsTheUndisturbedOne) {
+TEST_P(RanksTest, AResumedRunIsTheUndisturbedOne) {
   for (const auto& [weights, optimizer] : kHomes) {
-    Job job{.world = 2, .weights = weights, .optimizer = optimizer, .steps = 4};
+    Job job{.world = GetParam(), .weights = weights, .optimizer = optimizer, .steps = 4};
     SCOPED_TRACE(Describe(job));
     const RunOutcome expected = Outcome(job);
     ScratchDirectory scratch;
