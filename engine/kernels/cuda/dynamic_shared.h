@@ -1,0 +1,16 @@
+// The shared memory whose size the launch says (LaunchShape::shared_bytes).
+#pragma once
+
+#include <cuda_runtime.h>
+
+namespace strata::engine::cuda {
+
+// Aligned to 16 bytes; what is in it at the start of a block is undefined. One array per block,
+// whatever T: a kernel that wants several cuts them out of it.
+template <typename T>
+__device__ __forceinline__ T* DynamicShared() {
+  extern __shared__ __align__(16) unsigned char strata_dynamic_shared[];
+  return reinterpret_cast<T*>(strata_dynamic_shared);
+}
+
+}  // namespace strata::engine::cuda
