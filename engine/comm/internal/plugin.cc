@@ -1,6 +1,5 @@
 #include "engine/comm/internal/plugin.h"
 
-#include <dlfcn.h>
 #include <fmt/format.h>
 #include <fmt/ranges.h>
 #include <unistd.h>
@@ -8,6 +7,8 @@
 #include <cstring>
 #include <filesystem>
 #include <string_view>
+
+#include "aio/base/dynamic_library.h"
 
 namespace strata::engine {
 namespace {
@@ -37,12 +38,12 @@ Result<const TransportPlugin*> LoadTransportPlugin(const std::string& path) {
                     "openmpi-bin) and install it with the program",
                     fmt::join(candidates, " and ")));
   }
-  void* library = dlopen(found.c_str(), RTLD_NOW | RTLD_LOCAL);
-  if (library == nullptr) {
+  const Result<DynamicLibrary> library = DynamicLibrary::Load(found);
+  if (!library.ok()) {
     return Unavailable(
-        fmt::format("load {}: {}: install Open MPI (Debian: openmpi-bin)", found, dlerror()));
+        fmt::format("{}: install Open MPI (Debian: openmpi-bin)", library.status().message()));
   }
-  const auto* plugin = static_cast<const TransportPlugin*>(dlsym(library, kTransportPluginSymbol));
+  const auto* plugin = static_cast<const TransportPlugin*>(library->Find(kTransportPluginSymbol));
   if (plugin != nullptr && std::string_view(plugin->build) == kTransportPluginBuild) return plugin;
   return FailedPrecondition(
       fmt::format("{} is of another build ({}) than this program ({}): install both together",

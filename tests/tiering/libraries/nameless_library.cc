@@ -1,0 +1,2 @@
+// A library that does not say its version.
+extern "C" int Nothing() { return 0; }
