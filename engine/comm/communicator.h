@@ -2,13 +2,15 @@
 //
 // A Communicator is this process's place among the ranks of the job. Its channels are independent
 // sequences of collectives: every lane of the step has one of its own, so that a collective of one
-// lane never waits for another lane's. A collective blocks the thread that calls it; it is
-// asynchronous to the other lanes because each lane has a thread.
+// lane never waits for another lane's. A collective of host memory blocks the thread that calls it;
+// it is asynchronous to the other lanes because each lane has a thread. One of GPU memory is put on
+// the lane's stream and returns at once.
 //
-// `self` is the only rank. `mpi` is many: ranks of one node read each other's memory, nodes
-// exchange MPI messages (docs/decisions/0026, 0027). Sums are accumulated in fp32 in rank order,
-// rounded once, so they have the same bits in every run, and however the ranks are spread over
-// nodes.
+// `self` is the only rank. `mpi` and `tcp` are many: ranks of one node read each other's memory,
+// nodes exchange messages (docs/decisions/0026, 0027). Once a rank has its GPU (UseGpu()), payloads
+// in the memory of GPUs go by NCCL; agreement, failures and progress stay where they were
+// (docs/decisions/0041). Sums are accumulated in fp32 in rank order, rounded once, so they have the
+// same bits in every run, on every device, and however the ranks are spread over nodes.
 #pragma once
 
 #include <array>
@@ -22,6 +24,7 @@
 #include "aio/base/status.h"
 #include "engine/comm/rank_environment.h"
 #include "engine/kernels/dtype.h"
+#include "tiering/device.h"
 
 namespace strata::engine {
 
@@ -49,23 +52,44 @@ std::string_view ChannelName(ChannelId channel);  // "comm lane"
 // collectives of all ranks fail, with the first one's message. What a collective returned that was
 // under way then may be wrong on the ranks that had not heard of it: nothing may be made durable
 // before a later collective has succeeded.
+//
+// The first four take the stream of whose device the payload is. A stream of the cpu device (and
+// Stream{}) means host memory: the call blocks. On a stream of a GPU the collective is enqueued; it
+// is over when the stream is, and what then fails shows in the next collective of host memory.
 class Channel {
  public:
+  using Stream = tiering::StreamContext;
   virtual ~Channel() = default;
 
   // whole = the ranks' shards in rank order. whole.size() == world_size * shard.size(). The shard
   // may be its own place in `whole`, and must not overlap it otherwise.
-  virtual Status AllGather(std::span<const std::byte> shard, std::span<std::byte> whole) = 0;
+  virtual Status AllGather(const Stream& stream, std::span<const std::byte> shard,
+                           std::span<std::byte> whole) = 0;
   // Sums the ranks' `whole` and keeps this rank's part of the sum; sizes as in AllGather, one dtype
   // on both sides. The shard may be its own place in `whole`.
-  virtual Status ReduceScatter(std::span<const std::byte> whole, std::span<std::byte> shard,
-                               DType dtype) = 0;
+  virtual Status ReduceScatter(const Stream& stream, std::span<const std::byte> whole,
+                               std::span<std::byte> shard, DType dtype) = 0;
   // Each number becomes its sum over the ranks.
-  virtual Status AllReduce(std::span<std::byte> numbers, DType dtype) = 0;
-  // The same for a few numbers, added up in fp64 in rank order.
-  virtual Status AllReduceSum(std::span<double> numbers) = 0;
+  virtual Status AllReduce(const Stream& stream, std::span<std::byte> numbers, DType dtype) = 0;
   // All get what `root` has.
-  virtual Status Broadcast(std::span<std::byte> bytes, uint32_t root) = 0;
+  virtual Status Broadcast(const Stream& stream, std::span<std::byte> bytes, uint32_t root) = 0;
+
+  // The same of host memory.
+  Status AllGather(std::span<const std::byte> shard, std::span<std::byte> whole) {
+    return AllGather(Stream{}, shard, whole);
+  }
+  Status ReduceScatter(std::span<const std::byte> whole, std::span<std::byte> shard, DType dtype) {
+    return ReduceScatter(Stream{}, whole, shard, dtype);
+  }
+  Status AllReduce(std::span<std::byte> numbers, DType dtype) {
+    return AllReduce(Stream{}, numbers, dtype);
+  }
+  Status Broadcast(std::span<std::byte> bytes, uint32_t root) {
+    return Broadcast(Stream{}, bytes, root);
+  }
+
+  // Host memory: each of a few numbers becomes its sum, added up in fp64 in rank order.
+  virtual Status AllReduceSum(std::span<double> numbers) = 0;
   // Returns once all ranks have called it.
   virtual Status Barrier() = 0;
 };
@@ -82,7 +106,19 @@ struct Traffic {
 using TrafficByCollective = std::array<Traffic, kNumCollectives>;
 Traffic Sum(const TrafficByCollective& traffic);  // of all kinds
 
-// Thread-safe but for ShareMemory(). Channels live as long as it does.
+struct NcclFunctions;  // engine/comm/nccl/nccl_functions.h
+
+// What a rank's GPU is used with.
+struct GpuOptions {
+  int device = 0;  // CUDA's number in this process
+  // Of its memory, beside the budget: what the other ranks add to a sum arrives there, piece by
+  // piece. NCCL takes memory of its own, too.
+  uint64_t staging_bytes = uint64_t{64} << 20;
+  // Null: the library of this machine. For tests: another one.
+  const NcclFunctions* nccl = nullptr;
+};
+
+// Thread-safe but for ShareMemory() and UseGpu(). Channels live as long as it does.
 class Communicator {
  public:
   virtual ~Communicator() = default;
@@ -104,6 +140,11 @@ class Communicator {
   // Before shared memory is freed, by its rank alone, from one thread, while no other is in a
   // collective. The machine has it back when the other ranks' communicators end.
   virtual void UnshareMemory(std::span<std::byte> memory) = 0;
+
+  // From here on payloads in the memory of this rank's GPU can be exchanged, on the comm lane.
+  // Called by all ranks, from one thread, while no other is in a collective; blocks until all have.
+  // kUnavailable when NCCL is missing or too old: says what to do. The only rank needs none.
+  virtual Status UseGpu(const GpuOptions& options) = 0;
 
   // Shows those who wait for this rank how it gets on: `progress` is another number whenever it
   // has. Also answers ranks of other nodes who ask. To be called several times per deadline, from a

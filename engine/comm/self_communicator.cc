@@ -3,6 +3,7 @@
 
 #include "engine/comm/communicator.h"
 #include "engine/comm/internal/failure.h"
+#include "engine/comm/internal/gpu_link.h"
 #include "engine/comm/internal/traffic_counter.h"
 
 namespace strata::engine {
@@ -14,31 +15,35 @@ class SelfChannel final : public Channel {
   SelfChannel(const Failure& failure, TrafficCounter* counter)
       : failure_(failure), counter_(*counter) {}
 
-  Status AllGather(std::span<const std::byte> shard, std::span<std::byte> whole) override {
-    return Copy(Collective::kAllGather, shard, whole);
+  Status AllGather(const Stream& stream, std::span<const std::byte> shard,
+                   std::span<std::byte> whole) override {
+    return Copy(Collective::kAllGather, stream, shard, whole);
   }
-  Status ReduceScatter(std::span<const std::byte> whole, std::span<std::byte> shard,
-                       DType dtype) override {
+  Status ReduceScatter(const Stream& stream, std::span<const std::byte> whole,
+                       std::span<std::byte> shard, DType dtype) override {
     STRATA_CHECK(whole.size() % SizeOf(dtype) == 0);
-    return Copy(Collective::kReduceScatter, whole, shard);
+    return Copy(Collective::kReduceScatter, stream, whole, shard);
   }
-  Status AllReduce(std::span<std::byte> numbers, DType dtype) override {
+  Status AllReduce(const Stream& stream, std::span<std::byte> numbers, DType dtype) override {
     STRATA_CHECK(numbers.size() % SizeOf(dtype) == 0);
-    return Copy(Collective::kAllReduce, {}, {});
+    return Copy(Collective::kAllReduce, stream, {}, {});
   }
-  Status AllReduceSum(std::span<double>) override { return Copy(Collective::kSum, {}, {}); }
-  Status Broadcast(std::span<std::byte>, uint32_t root) override {
+  Status AllReduceSum(std::span<double>) override { return Copy(Collective::kSum, {}, {}, {}); }
+  Status Broadcast(const Stream& stream, std::span<std::byte>, uint32_t root) override {
     STRATA_CHECK(root == 0);
-    return Copy(Collective::kBroadcast, {}, {});
+    return Copy(Collective::kBroadcast, stream, {}, {});
   }
-  Status Barrier() override { return Copy(Collective::kBarrier, {}, {}); }
+  Status Barrier() override { return Copy(Collective::kBarrier, {}, {}, {}); }
 
  private:
-  Status Copy(Collective collective, std::span<const std::byte> from, std::span<std::byte> to) {
+  Status Copy(Collective collective, const Stream& stream, std::span<const std::byte> from,
+              std::span<std::byte> to) {
     STRATA_CHECK(from.size() == to.size());
     if (failure_.failed()) return failure_.status();
-    if (!from.empty()) std::memmove(to.data(), from.data(), from.size());
     counter_.Add(collective, {.calls = 1});
+    if (from.empty() || from.data() == to.data()) return OkStatus();
+    if (IsOnGpu(stream)) return CopyOnGpu(stream, to, from);
+    std::memmove(to.data(), from.data(), from.size());
     return OkStatus();
   }
 
@@ -58,6 +63,7 @@ class SelfCommunicator final : public Communicator {
   Channel& channel(ChannelId id) override { return channels_[static_cast<size_t>(id)]; }
   Status ShareMemory(std::span<std::byte>, int) override { return OkStatus(); }
   void UnshareMemory(std::span<std::byte>) override {}
+  Status UseGpu(const GpuOptions&) override { return OkStatus(); }
   void ShowProgress(uint64_t) override {}  // nobody waits for it
   Waits waits() const override { return {}; }
   void Abort(const Status& why) override { failure_.Set(why); }

@@ -130,7 +130,7 @@ Status StepRunner::Run(prefetch::OpId op, const prefetch::Operands& operands,
     case OpRole::kLoadBatch:
       return LoadBatch(payload, b);
     case OpRole::kGatherWeights:
-      return parts_.communicator->channel(ChannelId::kCommLane).AllGather(b[0], b[1]);
+      return parts_.communicator->channel(ChannelId::kCommLane).AllGather(stream, b[0], b[1]);
     case OpRole::kEmbeddingForward:
     case OpRole::kAttentionForward:
     case OpRole::kMlpForward:
@@ -147,7 +147,7 @@ Status StepRunner::Run(prefetch::OpId op, const prefetch::Operands& operands,
       return PackGradient(payload, b, stream);
     case OpRole::kReduceGradient:
       return parts_.communicator->channel(ChannelId::kCommLane)
-          .ReduceScatter(b[0], b[1], payload.dtype);
+          .ReduceScatter(stream, b[0], b[1], payload.dtype);
     case OpRole::kRoundGradient:
       return RoundGradient(payload, b, stream);
     case OpRole::kNorm:
@@ -159,12 +159,13 @@ Status StepRunner::Run(prefetch::OpId op, const prefetch::Operands& operands,
     case OpRole::kReport:
       return Report(b);
     case OpRole::kAllReduceGradient:
-      return parts_.communicator->channel(ChannelId::kCommLane).AllReduce(b[0], payload.dtype);
+      return parts_.communicator->channel(ChannelId::kCommLane)
+          .AllReduce(stream, b[0], payload.dtype);
     case OpRole::kTakeOwnGradient:
     case OpRole::kTakeOwnWeights:
       return TakeOwn(b, stream);
     case OpRole::kShareWeights:
-      return parts_.communicator->channel(ChannelId::kCommLane).AllGather(b[0], b[1]);
+      return parts_.communicator->channel(ChannelId::kCommLane).AllGather(stream, b[0], b[1]);
   }
   return Internal("unknown op role");
 }

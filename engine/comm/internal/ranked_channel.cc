@@ -1,5 +1,7 @@
 #include "engine/comm/internal/ranked_channel.h"
 
+#include <fmt/format.h>
+
 #include <cstring>
 
 #include "engine/comm/internal/direct_sum.h"
@@ -28,8 +30,25 @@ Status RankedChannel::Do(const std::function<Status()>& collective) {
   return status;
 }
 
-Status RankedChannel::AllGather(std::span<const std::byte> shard, std::span<std::byte> whole) {
+Status RankedChannel::AllGather(const Stream& stream, std::span<const std::byte> shard,
+                                std::span<std::byte> whole) {
+  STRATA_CHECK(whole.size() == shard.size() * world_.ranks().world_size());
+  if (IsOnGpu(stream))
+    return OnGpu(Collective::kAllGather,
+                 [&] { return gpu_link_->AllGather(stream, shard, whole); });
   return Gathered(Collective::kAllGather, shard, whole);
+}
+
+Status RankedChannel::OnGpu(Collective collective, const std::function<Status()>& enqueue) {
+  if (gpu_link_ == nullptr) {
+    return Internal(fmt::format("{}: {}: the payload is on a GPU, and {}", ChannelName(state_.id),
+                                CollectiveName(collective),
+                                state_.id == ChannelId::kCommLane
+                                    ? "this rank's GPU is not in use for collectives yet"
+                                    : "only the comm lane exchanges such"));
+  }
+  Count(collective);
+  return world_.failed() ? world_.Check([] { return ""; }) : enqueue();
 }
 
 Status RankedChannel::Gathered(Collective collective, std::span<const std::byte> own,
@@ -41,10 +60,14 @@ Status RankedChannel::Gathered(Collective collective, std::span<const std::byte>
   });
 }
 
-Status RankedChannel::ReduceScatter(std::span<const std::byte> whole, std::span<std::byte> shard,
-                                    DType dtype) {
+Status RankedChannel::ReduceScatter(const Stream& stream, std::span<const std::byte> whole,
+                                    std::span<std::byte> shard, DType dtype) {
   STRATA_CHECK(whole.size() == shard.size() * world_.ranks().world_size());
   STRATA_CHECK(shard.size() % SizeOf(dtype) == 0);
+  if (IsOnGpu(stream)) {
+    return OnGpu(Collective::kReduceScatter,
+                 [&] { return gpu_link_->ReduceScatter(stream, whole, shard, dtype); });
+  }
   Count(Collective::kReduceScatter);
   return Do([&] {
     return SumSegment({.collective = Collective::kReduceScatter}, whole, shard,
@@ -64,8 +87,12 @@ Status RankedChannel::SumSegment(Announcement announcement, std::span<const std:
 }
 
 // Each rank sums a segment, in place, and all gather the sums.
-Status RankedChannel::AllReduce(std::span<std::byte> numbers, DType dtype) {
+Status RankedChannel::AllReduce(const Stream& stream, std::span<std::byte> numbers, DType dtype) {
   STRATA_CHECK(numbers.size() % SizeOf(dtype) == 0);
+  if (IsOnGpu(stream)) {
+    return OnGpu(Collective::kAllReduce,
+                 [&] { return gpu_link_->AllReduce(stream, numbers, dtype); });
+  }
   constexpr uint64_t kLineElements = 64;  // so that segments begin at lines of the cache if the
                                           // numbers do
   const RankMap& ranks = world_.ranks();
@@ -99,8 +126,11 @@ Status RankedChannel::AllReduceSum(std::span<double> numbers) {
   return OkStatus();
 }
 
-Status RankedChannel::Broadcast(std::span<std::byte> bytes, uint32_t root) {
+Status RankedChannel::Broadcast(const Stream& stream, std::span<std::byte> bytes, uint32_t root) {
   STRATA_CHECK(root < world_.ranks().world_size());
+  if (IsOnGpu(stream)) {
+    return OnGpu(Collective::kBroadcast, [&] { return gpu_link_->Broadcast(stream, bytes, root); });
+  }
   Count(Collective::kBroadcast);
   return Do([&] {
     return Spread(&world_, &state_, bytes, root).Run({.collective = Collective::kBroadcast});

@@ -34,8 +34,11 @@ class RankedCommunicator final : public Communicator {
   uint32_t node() const override { return ranks().node(); }
   uint32_t num_nodes() const override { return ranks().num_nodes(); }
   std::string description() const override {
-    return fmt::format("mpi: {} ranks on {} node{} ({})", world_size(), num_nodes(),
-                       num_nodes() == 1 ? "" : "s", world_->transport().description());
+    const std::string ranks =
+        fmt::format("{} ranks on {} node{} ({})", world_size(), num_nodes(),
+                    num_nodes() == 1 ? "" : "s", world_->transport().description());
+    if (gpu_link_ == nullptr) return fmt::format("{}: {}", world_->transport().name(), ranks);
+    return fmt::format("nccl: {} on GPUs, {}", gpu_link_->description(), ranks);
   }
 
   Channel& channel(ChannelId id) override { return *channels_[static_cast<size_t>(id)]; }
@@ -43,8 +46,9 @@ class RankedCommunicator final : public Communicator {
   void UnshareMemory(std::span<std::byte> memory) override {
     world_->memory().RemoveRegion(memory);
   }
+  Status UseGpu(const GpuOptions& options) override;
   void ShowProgress(uint64_t progress) override { world_->ShowProgress(progress); }
-  Waits waits() const override { return world_->waits(); }
+  Waits waits() const override;
   void Abort(const Status& why) override {
     static_cast<void>(
         world_->Fail(why.With(fmt::format("rank {} aborts the collectives", rank()))).ok());
@@ -56,6 +60,7 @@ class RankedCommunicator final : public Communicator {
 
   std::unique_ptr<World> world_;
   std::array<std::unique_ptr<RankedChannel>, kNumChannels> channels_;
+  std::unique_ptr<GpuLink> gpu_link_;  // ends first
 };
 
 Status RankedCommunicator::ShareMemory(std::span<std::byte> memory, int fd) {
@@ -69,6 +74,21 @@ Status RankedCommunicator::ShareMemory(std::span<std::byte> memory, int fd) {
   const Status added = world_->memory().AddRegion(ranks(), of_node);
   if (!added.ok()) return world_->Fail(added.With("share memory"));
   return control.Barrier();
+}
+
+Status RankedCommunicator::UseGpu(const GpuOptions& options) {
+  if (gpu_link_ != nullptr) return FailedPrecondition("this rank's GPU is in use already");
+  STRATA_ASSIGN_OR_RETURN(gpu_link_,
+                          LinkGpus(world_.get(), &channel(ChannelId::kControl), options));
+  channels_[static_cast<size_t>(ChannelId::kCommLane)]->SetGpuLink(gpu_link_.get());
+  return OkStatus();
+}
+
+Communicator::Waits RankedCommunicator::waits() const {
+  Waits waits = world_->waits();
+  if (gpu_link_ == nullptr) return waits;
+  const Waits on_gpu = gpu_link_->waits();
+  return {waits.now + on_gpu.now, waits.ended + on_gpu.ended};
 }
 
 }  // namespace

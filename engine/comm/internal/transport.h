@@ -25,7 +25,8 @@ class Transport {
   virtual ~Transport() = default;
   virtual uint32_t rank() const = 0;
   virtual uint32_t world_size() const = 0;
-  virtual std::string description() const = 0;
+  virtual std::string name() const = 0;         // "mpi"
+  virtual std::string description() const = 0;  // "Open MPI v4.1.4"
   // The lowest rank that runs on this machine.
   virtual uint32_t first_rank_of_machine() const = 0;
 

@@ -62,6 +62,7 @@ class MpiTransport final : public Transport {
 
   uint32_t rank() const override { return rank_; }
   uint32_t world_size() const override { return world_size_; }
+  std::string name() const override { return "mpi"; }
   std::string description() const override { return DescribeMpiLibrary(); }
   uint32_t first_rank_of_machine() const override { return first_rank_of_machine_; }
 

@@ -46,6 +46,7 @@ class ThreadTransport final : public Transport {
 
   uint32_t rank() const override { return rank_; }
   uint32_t world_size() const override { return static_cast<uint32_t>(hub_.met.size()); }
+  std::string name() const override { return "threads"; }
   std::string description() const override { return "threads"; }
   uint32_t first_rank_of_machine() const override { return hub_.world.machines[rank_]; }
 
