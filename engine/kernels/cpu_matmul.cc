@@ -47,7 +47,7 @@ void CheckShapes(const ProductOperand& a, const ProductOperand& b, const Matrix&
 
 Status CpuKernels::MatMul(const Stream&, const Matrix& a_matrix, Transpose transpose_a,
                           const Matrix& b_matrix, Transpose transpose_b, const Matrix& out,
-                          Output output) {
+                          Output output, std::span<std::byte>) {
   const ProductOperand a{a_matrix, transpose_a}, b{b_matrix, transpose_b};
   CheckShapes(a, b, out, output);
   if (out.rows == 0 || out.cols == 0) return OkStatus();

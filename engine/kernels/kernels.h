@@ -61,11 +61,15 @@ class Kernels {
   using Stream = tiering::StreamContext;
   virtual ~Kernels() = default;
 
-  // out = op(a) * op(b), or += . a and b have one dtype (fp32 or bf16), out is fp32 or bf16 (bf16
-  // only to overwrite). Products are summed in fp32 and rounded once.
+  // out = op(a) * op(b), or += . a and b have one dtype, out is fp32 or, to overwrite only, of that
+  // dtype (on the host's cores: of any). Summed in fp32, of fp32 operands in full: no TF32. Rounded
+  // once: on the host's cores as Cast() does, on CUDA to nearest even, which differs for ties
+  // (docs/decisions/0040). The workspace is aligned to 256 bytes; nothing in it need survive a
+  // call.
+  virtual size_t MatMulWorkspaceBytes() const = 0;
   virtual Status MatMul(const Stream& stream, const Matrix& a, Transpose transpose_a,
-                        const Matrix& b, Transpose transpose_b, const Matrix& out,
-                        Output output) = 0;
+                        const Matrix& b, Transpose transpose_b, const Matrix& out, Output output,
+                        std::span<std::byte> workspace) = 0;
 
   // y = x / sqrt(mean(x^2) + eps) * weight, row by row (Zhang & Sennrich 2019). x and y have one
   // dtype, weight [cols] too. Statistics in fp32; rounded once, at the end.

@@ -131,8 +131,14 @@ void AddHeadGradients(const Head& head, size_t seq_len, const Matrix& q, const M
 
 class ReferenceKernels final : public engine::Kernels {
  public:
+  // Of no use to plain loops. Who multiplies has to hand it over, and lose what is in it.
+  size_t MatMulWorkspaceBytes() const override { return 1000; }
   Status MatMul(const Stream&, const Matrix& a, Transpose transpose_a, const Matrix& b,
-                Transpose transpose_b, const Matrix& out, Output output) override {
+                Transpose transpose_b, const Matrix& out, Output output,
+                std::span<std::byte> workspace) override {
+    STRATA_CHECK(workspace.size() == MatMulWorkspaceBytes());
+    STRATA_CHECK(reinterpret_cast<uintptr_t>(workspace.data()) % 256 == 0);
+    std::memset(workspace.data(), 0xff, workspace.size());
     const bool a_flipped = transpose_a == Transpose::kYes;
     const bool b_flipped = transpose_b == Transpose::kYes;
     const size_t inner = a_flipped ? a.rows : a.cols;

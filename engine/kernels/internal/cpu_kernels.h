@@ -23,8 +23,10 @@ class CpuKernels final : public Kernels {
  public:
   CpuKernels(ThreadPool pool, const RowKernels& rows);
 
+  size_t MatMulWorkspaceBytes() const override { return 0; }
   Status MatMul(const Stream& stream, const Matrix& a, Transpose transpose_a, const Matrix& b,
-                Transpose transpose_b, const Matrix& out, Output output) override;
+                Transpose transpose_b, const Matrix& out, Output output,
+                std::span<std::byte> workspace) override;
 
   Status RmsNormForward(const Stream& stream, const Matrix& x, const std::byte* weight, float eps,
                         const Matrix& y) override;

@@ -39,6 +39,7 @@ AttentionUnit::Buffers AttentionUnit::LayOut(WorkspaceLayout& layout, WorkspaceL
                                              Pass pass) const {
   Buffers buffers;
   const uint64_t kernel_bytes = kernels_->AttentionWorkspaceBytes(shape_, dtype_);
+  buffers.product_workspace = layout.Take(kernels_->MatMulWorkspaceBytes());
   if (pass == Pass::kForward) {  // h is made in y's memory
     LayOutIntermediates(kept != nullptr ? *kept : layout, buffers);
     buffers.kernel_workspace = layout.Take(kernel_bytes);
@@ -91,9 +92,10 @@ Status AttentionUnit::Rope(const Stream& stream, const Matrix& x, int direction)
 Status AttentionUnit::Attend(const Stream& stream, const Parameters& parameters, const Matrix& x,
                              const Buffers& b) const {
   STRATA_RETURN_IF_ERROR(kernels_->RmsNormForward(stream, x, parameters.norm(), eps_, b.h));
-  STRATA_RETURN_IF_ERROR(Linear(*kernels_, stream, b.h, parameters.Weight(kQuery), b.q));
-  STRATA_RETURN_IF_ERROR(Linear(*kernels_, stream, b.h, parameters.Weight(kKey), b.k));
-  STRATA_RETURN_IF_ERROR(Linear(*kernels_, stream, b.h, parameters.Weight(kValue), b.v));
+  const Products products{*kernels_, stream, b.product_workspace};
+  STRATA_RETURN_IF_ERROR(products.Linear(b.h, parameters.Weight(kQuery), b.q));
+  STRATA_RETURN_IF_ERROR(products.Linear(b.h, parameters.Weight(kKey), b.k));
+  STRATA_RETURN_IF_ERROR(products.Linear(b.h, parameters.Weight(kValue), b.v));
   STRATA_RETURN_IF_ERROR(Rope(stream, b.q, +1));
   STRATA_RETURN_IF_ERROR(Rope(stream, b.k, +1));
   return kernels_->AttentionForward(stream, shape_, b.q, b.k, b.v, b.out,
@@ -108,16 +110,17 @@ Status AttentionUnit::Forward(const Stream& stream, Bytes weights, const Matrix&
   Buffers b = LayOut(layout, kept.empty() ? nullptr : &kept_layout, Pass::kForward);
   b.h = y;
   STRATA_RETURN_IF_ERROR(Attend(stream, parameters, x, b));
-  STRATA_RETURN_IF_ERROR(Linear(*kernels_, stream, b.out, parameters.Weight(kOut), y));
+  const Products products{*kernels_, stream, b.product_workspace};
+  STRATA_RETURN_IF_ERROR(products.Linear(b.out, parameters.Weight(kOut), y));
   return kernels_->Add(stream, x, y, y);
 }
 
 Status AttentionUnit::AttendBackward(const Stream& stream, const Parameters& parameters,
                                      const Matrix& dy, const Buffers& b) const {
+  const Products products{*kernels_, stream, b.product_workspace};
+  STRATA_RETURN_IF_ERROR(products.WeightGradient(dy, b.out, parameters.Gradient(kOut)));
   STRATA_RETURN_IF_ERROR(
-      LinearWeightGradient(*kernels_, stream, dy, b.out, parameters.Gradient(kOut)));
-  STRATA_RETURN_IF_ERROR(LinearInputGradient(*kernels_, stream, dy, parameters.Weight(kOut), b.dout,
-                                             Output::kOverwrite));
+      products.InputGradient(dy, parameters.Weight(kOut), b.dout, Output::kOverwrite));
   STRATA_RETURN_IF_ERROR(kernels_->AttentionBackward(stream, shape_, b.q, b.k, b.v, b.out,
                                                      reinterpret_cast<float*>(b.log_sum_exp.data()),
                                                      b.dout, b.dq, b.dk, b.dv, b.kernel_workspace));
@@ -135,12 +138,11 @@ Status AttentionUnit::Backward(const Stream& stream, Bytes weights, const Matrix
                              : kernels_->RmsNormForward(stream, x, parameters.norm(), eps_, b.h));
   STRATA_RETURN_IF_ERROR(AttendBackward(stream, parameters, d, b));
   const std::pair<Tensor, Matrix> projections[] = {{kQuery, b.dq}, {kKey, b.dk}, {kValue, b.dv}};
+  const Products products{*kernels_, stream, b.product_workspace};
   Output output = Output::kOverwrite;
   for (const auto& [tensor, dy] : projections) {
-    STRATA_RETURN_IF_ERROR(
-        LinearWeightGradient(*kernels_, stream, dy, b.h, parameters.Gradient(tensor)));
-    STRATA_RETURN_IF_ERROR(
-        LinearInputGradient(*kernels_, stream, dy, parameters.Weight(tensor), b.dh, output));
+    STRATA_RETURN_IF_ERROR(products.WeightGradient(dy, b.h, parameters.Gradient(tensor)));
+    STRATA_RETURN_IF_ERROR(products.InputGradient(dy, parameters.Weight(tensor), b.dh, output));
     output = Output::kAccumulate;
   }
   return NormBackward(*kernels_, stream, parameters, eps_, x, b.dh, b.h, d);

@@ -29,7 +29,7 @@ class AttentionUnit {
  private:
   struct Buffers {
     Matrix h, q, k, v, out;
-    std::span<std::byte> log_sum_exp, kernel_workspace;
+    std::span<std::byte> log_sum_exp, kernel_workspace, product_workspace;
     Matrix dout, dq, dk, dv, dh;  // backward
   };
   // `kept`: where the intermediates are; null: in the workspace.

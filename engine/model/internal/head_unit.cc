@@ -46,6 +46,7 @@ HeadUnit::Buffers HeadUnit::LayOut(WorkspaceLayout& layout, const Tile& tile, Pa
                                    uint64_t rows) const {
   const bool is_backward = pass == Pass::kBackward;
   Buffers buffers;
+  buffers.product_workspace = layout.Take(kernels_->MatMulWorkspaceBytes());
   buffers.h = layout.TakeMatrix(dtype_, rows, hidden_size_);
   buffers.dh = buffers.h;  // h itself has done its duty by then
   if (IsWhole(tile)) buffers.softmax = layout.Take(rows * sizeof(SoftmaxRow));
@@ -118,9 +119,10 @@ Status HeadUnit::Normalize(const Stream& stream, const TileOperands& tile, const
 
 Status HeadUnit::StatisticsOfRows(const Stream& stream, const TileOperands& tile,
                                   const RowsOf& rows, const Buffers& b) const {
+  const Products products{*kernels_, stream, b.product_workspace};
   for (uint32_t i = 0; i < tile.parts.size(); ++i) {
     const Part part = PartOf(tile, i);
-    STRATA_RETURN_IF_ERROR(Linear(*kernels_, stream, b.h, part.weight, b.logits[i]));
+    STRATA_RETURN_IF_ERROR(products.Linear(b.h, part.weight, b.logits[i]));
     const Output output = part.first_column == 0 ? Output::kOverwrite : Output::kAccumulate;
     STRATA_RETURN_IF_ERROR(kernels_->SoftmaxStatistics(stream, b.logits[i], rows.targets,
                                                        part.first_column, output, rows.softmax));
@@ -136,10 +138,11 @@ Status HeadUnit::GradientOfPart(const Stream& stream, const Part& part, bool is_
     dlogits = DenseMatrix(b.dlogits.data, dtype_, logits.rows, logits.cols);
   STRATA_RETURN_IF_ERROR(kernels_->CrossEntropy(stream, logits, rows.targets, part.first_column,
                                                 rows.softmax, gradient_scale, dlogits));
-  STRATA_RETURN_IF_ERROR(LinearWeightGradient(*kernels_, stream, dlogits, b.h, part.gradient));
+  const Products products{*kernels_, stream, b.product_workspace};
+  STRATA_RETURN_IF_ERROR(products.WeightGradient(dlogits, b.h, part.gradient));
   const Matrix& dh = rows.sum.data != nullptr ? rows.sum : b.dh;
-  return LinearInputGradient(*kernels_, stream, dlogits, part.weight, dh,
-                             is_last ? Output::kOverwrite : Output::kAccumulate);
+  return products.InputGradient(dlogits, part.weight, dh,
+                                is_last ? Output::kOverwrite : Output::kAccumulate);
 }
 
 Status HeadUnit::FinishRows(const Stream& stream, const TileOperands& tile, const RowsOf& rows,
@@ -203,10 +206,11 @@ Status HeadUnit::Gradients(const Stream& stream, const TileOperands& tile, const
   return ForChunks(all, [&](const RowsOf& rows) {
     WorkspaceLayout layout(workspace);
     const Buffers b = LayOut(layout, tile.tile(), Pass::kBackward, rows.x.rows);
+    const Products products{*kernels_, stream, b.product_workspace};
     STRATA_RETURN_IF_ERROR(Normalize(stream, tile, rows.x, b));
     for (uint32_t i = static_cast<uint32_t>(tile.parts.size()); i-- > 0;) {
       const Part part = PartOf(tile, i);
-      STRATA_RETURN_IF_ERROR(Linear(*kernels_, stream, b.h, part.weight, b.logits[i]));
+      STRATA_RETURN_IF_ERROR(products.Linear(b.h, part.weight, b.logits[i]));
       const bool is_last = tile.first_part + i + 1 == num_parts();
       STRATA_RETURN_IF_ERROR(
           GradientOfPart(stream, part, is_last, rows, gradient_scale, b.logits[i], b));

@@ -52,7 +52,7 @@ class HeadUnit {
     Matrix dh;                   // h's memory, or fp32 where there are several parts
     std::vector<Matrix> logits;  // fp32, by part of the tile
     Matrix dlogits;              // of a part, in the model's format; without memory: the logits'
-    std::span<std::byte> softmax;
+    std::span<std::byte> softmax, product_workspace;
   };
   struct Part {
     uint64_t first_column = 0;  // of the vocabulary

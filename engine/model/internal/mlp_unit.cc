@@ -48,6 +48,7 @@ MlpUnit::Buffers MlpUnit::LayOut(WorkspaceLayout& layout, const Tile& tile, Pass
   const uint64_t rows = operands.x.rows;
   const bool is_forward = pass == Pass::kForward;
   Buffers buffers;
+  buffers.product_workspace = layout.Take(kernels_->MatMulWorkspaceBytes());
   buffers.gates = operands.kept;
   if (buffers.gates.empty()) {  // one part's after the other's, in the same place
     Gates first{layout.TakeMatrix(dtype_, rows, cut_.step),
@@ -127,20 +128,21 @@ Status MlpUnit::ForChunks(const RowsOf& operands, Visit&& visit) const {
   return OkStatus();
 }
 
-Status MlpUnit::Project(const Stream& stream, const Tensors& tensors, const Matrix& h,
+Status MlpUnit::Project(const Products& products, const Tensors& tensors, const Matrix& h,
                         const Gates& gates) const {
-  STRATA_RETURN_IF_ERROR(Linear(*kernels_, stream, h, tensors.gate, gates.gate));
-  return Linear(*kernels_, stream, h, tensors.up, gates.up);
+  STRATA_RETURN_IF_ERROR(products.Linear(h, tensors.gate, gates.gate));
+  return products.Linear(h, tensors.up, gates.up);
 }
 
 Status MlpUnit::ForwardPart(const Stream& stream, const Tensors& tensors, uint32_t part,
                             const RowsOf& rows, const Buffers& b, const Gates& gates) const {
-  STRATA_RETURN_IF_ERROR(Project(stream, tensors, b.h, gates));
+  const Products products{*kernels_, stream, b.product_workspace};
+  STRATA_RETURN_IF_ERROR(Project(products, tensors, b.h, gates));
   const Matrix act = ColumnRange(b.act, cut_.size(part));
   STRATA_RETURN_IF_ERROR(kernels_->SwiGluForward(stream, gates.gate, gates.up, act));
   const Matrix& out = num_parts() == 1 ? rows.out : b.sum;
-  return kernels_->MatMul(stream, act, Transpose::kNo, tensors.down, Transpose::kYes, out,
-                          part == 0 ? Output::kOverwrite : Output::kAccumulate);
+  return products.Linear(act, tensors.down, out,
+                         part == 0 ? Output::kOverwrite : Output::kAccumulate);
 }
 
 Status MlpUnit::ForwardRows(const Stream& stream, const TileOperands& operands, const RowsOf& rows,
@@ -168,28 +170,27 @@ Status MlpUnit::Forward(const Stream& stream, const TileOperands& operands, cons
       all, [&](const RowsOf& rows) { return ForwardRows(stream, operands, rows, workspace); });
 }
 
-Status MlpUnit::ActivateBackward(const Stream& stream, const Tensors& tensors, const Matrix& dy,
+Status MlpUnit::ActivateBackward(const Products& products, const Tensors& tensors, const Matrix& dy,
                                  const Matrix& act, const Gates& gates) const {
-  STRATA_RETURN_IF_ERROR(LinearWeightGradient(*kernels_, stream, dy, act, tensors.down_gradient));
+  STRATA_RETURN_IF_ERROR(products.WeightGradient(dy, act, tensors.down_gradient));
   const Matrix& dact = act;  // act itself has done its duty
-  STRATA_RETURN_IF_ERROR(
-      LinearInputGradient(*kernels_, stream, dy, tensors.down, dact, Output::kOverwrite));
-  return kernels_->SwiGluBackward(stream, gates.gate, gates.up, dact, gates.gate, gates.up);
+  STRATA_RETURN_IF_ERROR(products.InputGradient(dy, tensors.down, dact, Output::kOverwrite));
+  return kernels_->SwiGluBackward(products.stream, gates.gate, gates.up, dact, gates.gate,
+                                  gates.up);
 }
 
 Status MlpUnit::BackwardPart(const Stream& stream, const Tensors& tensors, uint32_t part,
                              const Matrix& dy, const Buffers& b, const Gates& gates) const {
   const Matrix act = ColumnRange(b.act, cut_.size(part));
   STRATA_RETURN_IF_ERROR(kernels_->SwiGluForward(stream, gates.gate, gates.up, act));
-  STRATA_RETURN_IF_ERROR(ActivateBackward(stream, tensors, dy, act, gates));
-  STRATA_RETURN_IF_ERROR(
-      LinearWeightGradient(*kernels_, stream, gates.gate, b.h, tensors.gate_gradient));
-  STRATA_RETURN_IF_ERROR(
-      LinearWeightGradient(*kernels_, stream, gates.up, b.h, tensors.up_gradient));
+  const Products products{*kernels_, stream, b.product_workspace};
+  STRATA_RETURN_IF_ERROR(ActivateBackward(products, tensors, dy, act, gates));
+  STRATA_RETURN_IF_ERROR(products.WeightGradient(gates.gate, b.h, tensors.gate_gradient));
+  STRATA_RETURN_IF_ERROR(products.WeightGradient(gates.up, b.h, tensors.up_gradient));
   const bool is_first = part + 1 == num_parts();
-  STRATA_RETURN_IF_ERROR(LinearInputGradient(*kernels_, stream, gates.gate, tensors.gate, b.dh,
-                                             is_first ? Output::kOverwrite : Output::kAccumulate));
-  return LinearInputGradient(*kernels_, stream, gates.up, tensors.up, b.dh, Output::kAccumulate);
+  STRATA_RETURN_IF_ERROR(products.InputGradient(
+      gates.gate, tensors.gate, b.dh, is_first ? Output::kOverwrite : Output::kAccumulate));
+  return products.InputGradient(gates.up, tensors.up, b.dh, Output::kAccumulate);
 }
 
 Status MlpUnit::BackwardRows(const Stream& stream, const TileOperands& operands, const RowsOf& rows,
@@ -198,10 +199,11 @@ Status MlpUnit::BackwardRows(const Stream& stream, const TileOperands& operands,
   const Tile tile = operands.tile();
   const Buffers b = LayOut(layout, tile, Pass::kBackward, rows);
   const Parameters norm = NormOf(operands);
+  const Products products{*kernels_, stream, b.product_workspace};
   STRATA_RETURN_IF_ERROR(kernels_->RmsNormForward(stream, rows.x, norm.norm(), eps_, b.h));
   for (uint32_t i = tile.num_parts; i-- > 0;) {
     const Tensors tensors = TensorsOf(operands, i);
-    if (rows.kept.empty()) STRATA_RETURN_IF_ERROR(Project(stream, tensors, b.h, b.gates[i]));
+    if (rows.kept.empty()) STRATA_RETURN_IF_ERROR(Project(products, tensors, b.h, b.gates[i]));
     STRATA_RETURN_IF_ERROR(
         BackwardPart(stream, tensors, tile.first_part + i, rows.out, b, b.gates[i]));
   }

@@ -6,6 +6,7 @@
 #include <vector>
 
 #include "engine/model/internal/parameters.h"
+#include "engine/model/internal/unit_ops.h"
 #include "engine/model/internal/workspace_layout.h"
 #include "engine/model/llama.h"
 
@@ -43,6 +44,7 @@ class MlpUnit {
     Matrix sum;                // of the parts, where there are several: y's or dh's
     Matrix dh;                 // backward: the sum, or a buffer
     std::vector<Gates> gates;  // by part of the tile
+    Bytes product_workspace;
   };
   // Some rows of an op's operands.
   struct RowsOf {
@@ -67,7 +69,7 @@ class MlpUnit {
   // Calls visit(rows of the operands) chunk by chunk.
   template <typename Visit>
   Status ForChunks(const RowsOf& operands, Visit&& visit) const;
-  Status Project(const Stream& stream, const Tensors& tensors, const Matrix& h,
+  Status Project(const Products& products, const Tensors& tensors, const Matrix& h,
                  const Gates& gates) const;
   Status ForwardRows(const Stream& stream, const TileOperands& tile, const RowsOf& rows,
                      Bytes workspace) const;
@@ -79,7 +81,7 @@ class MlpUnit {
   Status BackwardPart(const Stream& stream, const Tensors& tensors, uint32_t part, const Matrix& dy,
                       const Buffers& buffers, const Gates& gates) const;
   // From d(loss)/dy to d(loss)/d(gate) and d(up), in the memory of gate and up.
-  Status ActivateBackward(const Stream& stream, const Tensors& tensors, const Matrix& dy,
+  Status ActivateBackward(const Products& products, const Tensors& tensors, const Matrix& dy,
                           const Matrix& act, const Gates& gates) const;
 
   DType dtype_;

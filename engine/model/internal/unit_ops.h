@@ -3,6 +3,7 @@
 
 #include <algorithm>
 #include <cstddef>
+#include <span>
 
 #include "engine/kernels/kernels.h"
 #include "engine/model/internal/parameters.h"
@@ -17,22 +18,29 @@ inline Matrix RowRange(const Matrix& matrix, size_t first, size_t count) {
   return rows;
 }
 
-// y = x W^T: a linear layer as PyTorch stores it.
-inline Status Linear(Kernels& kernels, const Kernels::Stream& stream, const Matrix& x,
-                     const Matrix& weight, const Matrix& y) {
-  return kernels.MatMul(stream, x, Transpose::kNo, weight, Transpose::kYes, y, Output::kOverwrite);
-}
-// dx = dy W, or +=.
-inline Status LinearInputGradient(Kernels& kernels, const Kernels::Stream& stream, const Matrix& dy,
-                                  const Matrix& weight, const Matrix& dx, Output output) {
-  return kernels.MatMul(stream, dy, Transpose::kNo, weight, Transpose::kNo, dx, output);
-}
-// dW += dy^T x.
-inline Status LinearWeightGradient(Kernels& kernels, const Kernels::Stream& stream,
-                                   const Matrix& dy, const Matrix& x, const Matrix& gradient) {
-  return kernels.MatMul(stream, dy, Transpose::kYes, x, Transpose::kNo, gradient,
-                        Output::kAccumulate);
-}
+// The products of linear layers, on a stream, with MatMulWorkspaceBytes() of workspace.
+struct Products {
+  Kernels& kernels;
+  const Kernels::Stream& stream;
+  std::span<std::byte> workspace;
+
+  // y = x W^T, or += : a linear layer as PyTorch stores it.
+  Status Linear(const Matrix& x, const Matrix& weight, const Matrix& y,
+                Output output = Output::kOverwrite) const {
+    return kernels.MatMul(stream, x, Transpose::kNo, weight, Transpose::kYes, y, output, workspace);
+  }
+  // dx = dy W, or +=.
+  Status InputGradient(const Matrix& dy, const Matrix& weight, const Matrix& dx,
+                       Output output) const {
+    return kernels.MatMul(stream, dy, Transpose::kNo, weight, Transpose::kNo, dx, output,
+                          workspace);
+  }
+  // dW += dy^T x.
+  Status WeightGradient(const Matrix& dy, const Matrix& x, const Matrix& gradient) const {
+    return kernels.MatMul(stream, dy, Transpose::kYes, x, Transpose::kNo, gradient,
+                          Output::kAccumulate, workspace);
+  }
+};
 
 // d += the gradient through norm(x), given dh = d(loss)/d(norm(x)) in fp32. It is rounded to the
 // model's format in `narrow`, a buffer that is free by now.

@@ -87,7 +87,7 @@ void MatMul(benchmark::State& state) {
   const auto kernels = MakeCpuKernels(static_cast<uint32_t>(state.range(5))).value();
   for (auto _ : state) {
     const Status status = kernels->MatMul(kStream, in.a.view(), in.ta, in.b.view(), in.tb,
-                                          in.out.view(), Output::kOverwrite);
+                                          in.out.view(), Output::kOverwrite, {});
     if (!status.ok()) return state.SkipWithError(status.message().c_str());
   }
   CountFlops(state, sizes.flops());

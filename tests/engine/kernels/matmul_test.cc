@@ -56,7 +56,7 @@ TEST_P(MatMulTest, EqualsAPlainLoopForOddShapesStridesAndBothTransposes) {
         const Reference expected = Multiply(a, ta, b, tb, size);
         for (const DType out_dtype : {DType::kF32, GetParam()}) {
           const TestMatrix out = Poisoned(out_dtype, size.rows, size.cols, 5);
-          ExpectOk(kernels_->MatMul(kStream, a, ta, b, tb, out, Output::kOverwrite));
+          ExpectOk(kernels_->MatMul(kStream, a, ta, b, tb, out, Output::kOverwrite, {}));
           EXPECT_LT(RelativeError(out, expected), Tolerance(out_dtype))
               << size.rows << "x" << size.cols << "x" << size.depth;
         }
@@ -97,7 +97,7 @@ TEST_P(MatMulTest, HasTheBitsOfOneChainOfMultiplyAddsPerElementOnEveryInstructio
           const TestMatrix expected = Chains(a, ta, b, tb, start, size);
           for (const std::string_view isa : InstructionSets()) {
             const TestMatrix out = start;
-            ExpectOk((*MakeCpuKernels(2, isa))->MatMul(kStream, a, ta, b, tb, out, output));
+            ExpectOk((*MakeCpuKernels(2, isa))->MatMul(kStream, a, ta, b, tb, out, output, {}));
             EXPECT_TRUE(out.SameBits(expected))
                 << isa << " " << size.rows << "x" << size.cols << "x" << size.depth;
           }
@@ -115,8 +115,8 @@ TEST_P(MatMulTest, AccumulateAddsToWhatIsThere) {
   Reference expected = Multiply(a, Transpose::kNo, b, Transpose::kNo, size);
   const Reference before = ValuesOf(out);
   for (size_t i = 0; i < expected.size(); ++i) expected[i] += before[i];
-  ExpectOk(
-      kernels_->MatMul(kStream, a, Transpose::kNo, b, Transpose::kNo, out, Output::kAccumulate));
+  ExpectOk(kernels_->MatMul(kStream, a, Transpose::kNo, b, Transpose::kNo, out, Output::kAccumulate,
+                            {}));
   EXPECT_LT(RelativeError(out, expected), 1e-6);
 }
 
@@ -126,7 +126,7 @@ TEST_P(MatMulTest, LeavesWhatIsBetweenTheRowsAlone) {
   Matrix out = wide;
   out.cols = 40;
   ExpectOk(
-      kernels_->MatMul(kStream, a, Transpose::kNo, b, Transpose::kNo, out, Output::kOverwrite));
+      kernels_->MatMul(kStream, a, Transpose::kNo, b, Transpose::kNo, out, Output::kOverwrite, {}));
   for (size_t row = 0; row < 20; ++row) {
     for (size_t col = 40; col < 48; ++col) EXPECT_EQ(wide.Get(row, col), 7);
   }
@@ -137,8 +137,8 @@ TEST_P(MatMulTest, Bf16OutputIsTheFp32ProductRoundedOnceByToBf16) {
   const TestMatrix exact = Poisoned(DType::kF32, 200, 300);
   const TestMatrix rounded = Poisoned(DType::kBf16, 200, 300);
   for (const Matrix& out : {exact.view(), rounded.view()}) {
-    ExpectOk(
-        kernels_->MatMul(kStream, a, Transpose::kNo, b, Transpose::kYes, out, Output::kOverwrite));
+    ExpectOk(kernels_->MatMul(kStream, a, Transpose::kNo, b, Transpose::kYes, out,
+                              Output::kOverwrite, {}));
   }
   const TestMatrix cast = Poisoned(DType::kBf16, 200, 300);
   ExpectOk(kernels_->Cast(kStream, exact, cast));
@@ -151,7 +151,7 @@ TEST_P(MatMulTest, NotANumberReachesItsRowAndOnlyThat) {
   const TestMatrix b = Random(2, GetParam(), 12, 8);
   const TestMatrix out(DType::kF32, 9, 8);
   ExpectOk(
-      kernels_->MatMul(kStream, a, Transpose::kNo, b, Transpose::kNo, out, Output::kOverwrite));
+      kernels_->MatMul(kStream, a, Transpose::kNo, b, Transpose::kNo, out, Output::kOverwrite, {}));
   for (size_t row = 0; row < 9; ++row) {
     for (size_t col = 0; col < 8; ++col) EXPECT_EQ(std::isnan(out.Get(row, col)), row == 4);
   }

@@ -34,12 +34,12 @@ class Everything {
   void Products(Kernels& kernels) {
     const TestMatrix a = Random(1, dtype_, 301, 90), b = Random(2, dtype_, 700, 90);
     for (const Matrix& out : {Out(dtype_, 301, 700).view(), Out(DType::kF32, 301, 700).view()}) {
-      ExpectOk(
-          kernels.MatMul(kStream, a, Transpose::kNo, b, Transpose::kYes, out, Output::kOverwrite));
+      ExpectOk(kernels.MatMul(kStream, a, Transpose::kNo, b, Transpose::kYes, out,
+                              Output::kOverwrite, {}));
     }
     const TestMatrix& sum = Sum(DType::kF32, 90, 90);
-    ExpectOk(
-        kernels.MatMul(kStream, b, Transpose::kYes, b, Transpose::kNo, sum, Output::kAccumulate));
+    ExpectOk(kernels.MatMul(kStream, b, Transpose::kYes, b, Transpose::kNo, sum,
+                            Output::kAccumulate, {}));
   }
 
   void Rows(Kernels& kernels) {
@@ -133,7 +133,7 @@ TEST_P(SameBitsTest, WhereTheOperandsOfAProductAreDoesNotShow) {
   const std::unique_ptr<Kernels> kernels = MakeCpuKernels(1).value();
   const TestMatrix expected = Poisoned(DType::kF32, kRows, kCols);
   ExpectOk(kernels->MatMul(kStream, a, Transpose::kNo, b, Transpose::kYes, expected,
-                           Output::kOverwrite));
+                           Output::kOverwrite, {}));
   const auto moved = [](const TestMatrix& from, std::vector<std::byte>& memory, size_t offset) {
     memory.resize(from.view().size_bytes() + 8192);
     std::byte* base = memory.data() + (4096 - reinterpret_cast<uintptr_t>(memory.data()) % 4096);
@@ -144,7 +144,8 @@ TEST_P(SameBitsTest, WhereTheOperandsOfAProductAreDoesNotShow) {
     std::vector<std::byte> memory_a, memory_b, memory_out;
     const Matrix out = moved(expected, memory_out, 4032 - offset);
     ExpectOk(kernels->MatMul(kStream, moved(a, memory_a, offset), Transpose::kNo,
-                             moved(b, memory_b, offset), Transpose::kYes, out, Output::kOverwrite));
+                             moved(b, memory_b, offset), Transpose::kYes, out, Output::kOverwrite,
+                             {}));
     EXPECT_EQ(std::memcmp(out.data, expected.view().data, out.size_bytes()), 0) << offset;
   }
 }
