@@ -30,9 +30,6 @@ if(STRATA_MPI)  # AUTO is true, too
     message(STATUS "no MPI: Strata will run on one rank (Debian: libopenmpi-dev openmpi-bin)")
   endif()
 endif()
-if(STRATA_CUDA)
-  find_package(CUDAToolkit REQUIRED)
-endif()
 
 # Debian's dnnl-config.cmake asks for OpenCL, which a program that computes on cores has no use for.
 find_path(DNNL_INCLUDE_DIR oneapi/dnnl/dnnl.hpp REQUIRED)
