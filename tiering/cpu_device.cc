@@ -170,6 +170,10 @@ class CpuDevice final : public Device {
   std::string name() const override { return "cpu"; }
   std::span<std::byte> memory() const override { return arena_.bytes(); }
   int memory_fd() const override { return arena_.fd(); }
+  std::optional<uint32_t> numa_node() const override { return std::nullopt; }
+  Result<std::unique_ptr<HostRegistration>> RegisterHostMemory(std::span<std::byte>) override {
+    return std::make_unique<HostRegistration>();  // cores copy from anywhere
+  }
   std::unique_ptr<DeviceStream> CreateStream(const std::string& name) override {
     return std::make_unique<CpuStream>(name, arena_.bytes(), &num_streams_);
   }

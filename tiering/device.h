@@ -3,14 +3,15 @@
 // A stream does what is put on it in order, asynchronously to the caller; streams run beside each
 // other; an event marks a point on one stream that another stream or the host can wait for. The
 // `cpu` device is a real device: it has an arena and a budget of its own, and each stream is a
-// thread. Memory of a `cuda` device cannot be dereferenced by the host, so nobody above this layer
-// does.
+// thread. The `cuda` device (cuda_device.h) is an NVIDIA GPU. Its memory cannot be dereferenced by
+// the host, so nobody above this layer does.
 #pragma once
 
 #include <chrono>
 #include <cstdint>
 #include <functional>
 #include <memory>
+#include <optional>
 #include <span>
 #include <string>
 
@@ -70,15 +71,27 @@ class DeviceStream {
   virtual DeviceEvent Record() = 0;
 };
 
-// Thread-safe. Outlives its streams.
+// Host memory that a device has been told of; it forgets it when this ends.
+class HostRegistration {
+ public:
+  virtual ~HostRegistration() = default;
+};
+
+// Thread-safe. Outlives its streams and what was registered with it.
 class Device {
  public:
   virtual ~Device() = default;
-  virtual std::string name() const = 0;  // "cpu"
+  virtual std::string name() const = 0;  // "cpu", "cuda:0"
   // The whole budget, as one range. Of a cuda device: device addresses.
   virtual std::span<std::byte> memory() const = 0;
   // What other processes map to see memory(); -1 where they cannot.
   virtual int memory_fd() const = 0;
+  // The NUMA node (as the OS counts) that is nearest, where there is one and the machine tells.
+  virtual std::optional<uint32_t> numa_node() const = 0;
+  // Without this, copies from and to the memory are right, but on a cuda device they are slow and
+  // make the caller wait. The memory outlives the registration; registered ranges do not overlap.
+  virtual Result<std::unique_ptr<HostRegistration>> RegisterHostMemory(
+      std::span<std::byte> memory) = 0;
   // What cannot be had for it (a thread) makes a stream that has failed, as after a Launch().
   virtual std::unique_ptr<DeviceStream> CreateStream(const std::string& name) = 0;
 };

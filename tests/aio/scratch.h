@@ -17,6 +17,7 @@
 
 #include "aio/base/status.h"
 #include "tests/or_die.h"
+#include "tests/require.h"
 
 namespace strata {
 
@@ -45,12 +46,6 @@ inline void FillWithRandomBytes(std::span<std::byte> bytes, uint64_t seed) {
     uint64_t word = random();
     std::memcpy(&bytes[at], &word, std::min(sizeof(word), bytes.size() - at));
   }
-}
-
-// Whether STRATA_REQUIRE=gpu,uring says that a test may not skip for want of `feature`.
-inline bool IsRequired(std::string_view feature) {
-  const char* required = std::getenv("STRATA_REQUIRE");
-  return required != nullptr && std::string_view(required).find(feature) != std::string_view::npos;
 }
 
 }  // namespace strata
