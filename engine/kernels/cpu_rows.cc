@@ -5,19 +5,9 @@
 
 #include "aio/base/check.h"
 #include "engine/kernels/internal/cpu_kernels.h"
+#include "engine/kernels/internal/shape_checks.h"
 
 namespace strata::engine {
-namespace {
-
-void CheckSameShape(const Matrix& a, const Matrix& b) {
-  STRATA_CHECK(a.rows == b.rows && a.cols == b.cols);
-}
-void CheckAlike(const Matrix& a, const Matrix& b) {
-  CheckSameShape(a, b);
-  STRATA_CHECK(a.dtype == b.dtype);
-}
-
-}  // namespace
 
 Status CpuKernels::RmsNormForward(const Stream&, const Matrix& x, const std::byte* weight,
                                   float eps, const Matrix& y) {
@@ -30,9 +20,8 @@ Status CpuKernels::RmsNormForward(const Stream&, const Matrix& x, const std::byt
 
 Status CpuKernels::RmsNormBackward(const Stream&, const Matrix& x, const std::byte* weight,
                                    float eps, const Matrix& dy, const Matrix& dx,
-                                   float* weight_gradient) {
-  CheckAlike(x, dy);
-  CheckSameShape(x, dx);
+                                   float* weight_gradient, std::span<std::byte>) {
+  CheckRmsNormBackward(x, dy, dx);
   // First dx, cut by rows, which leaves 1 / rms of each; then the weight's gradient, cut by columns
   // so that each is summed by one thread in the order of the rows.
   constexpr size_t kColsPerTile = 256;
@@ -59,9 +48,7 @@ Status CpuKernels::RmsNormBackward(const Stream&, const Matrix& x, const std::by
 Status CpuKernels::Rope(const Stream&, const Matrix& x, size_t seq_len, size_t head_dim,
                         std::span<const float> inverse_frequency, float attention_factor,
                         int direction) {
-  STRATA_CHECK(direction == 1 || direction == -1);
-  STRATA_CHECK(seq_len > 0 && head_dim > 0 && head_dim % 2 == 0 && x.cols % head_dim == 0);
-  STRATA_CHECK(inverse_frequency.size() == head_dim / 2);
+  CheckRope(x, seq_len, head_dim, inverse_frequency, direction);
   ForRows(x.rows, x.cols, [&](size_t row, size_t count) {
     rows_.rope({.x = Rows(x, row, count),
                 .first_position = row,
@@ -98,8 +85,7 @@ Status CpuKernels::SwiGluBackward(const Stream&, const Matrix& gate, const Matri
 Status CpuKernels::SoftmaxStatistics(const Stream&, const Matrix& logits,
                                      std::span<const int32_t> targets, size_t first_column,
                                      Output output, std::span<SoftmaxRow> rows) {
-  STRATA_CHECK(logits.dtype == DType::kF32 && logits.cols > 0);
-  STRATA_CHECK(targets.size() == logits.rows && rows.size() == logits.rows);
+  CheckLogits(logits, targets, rows);
   ForRows(logits.rows, logits.cols, [&](size_t row, size_t count) {
     rows_.softmax_statistics({.logits = Rows(logits, row, count),
                               .targets = targets.data() + row,
@@ -114,8 +100,7 @@ Status CpuKernels::CrossEntropy(const Stream&, const Matrix& logits,
                                 std::span<const SoftmaxRow> rows, float gradient_scale,
                                 const Matrix& dlogits) {
   CheckSameShape(logits, dlogits);
-  STRATA_CHECK(logits.dtype == DType::kF32 && logits.cols > 0);
-  STRATA_CHECK(targets.size() == logits.rows && rows.size() == logits.rows);
+  CheckLogits(logits, targets, rows);
   ForRows(logits.rows, logits.cols, [&](size_t row, size_t count) {
     rows_.cross_entropy({.logits = Rows(logits, row, count),
                          .targets = targets.data() + row,
@@ -138,7 +123,7 @@ Status CpuKernels::CrossEntropyLoss(const Stream&, std::span<const int32_t> targ
 
 Status CpuKernels::EmbeddingForward(const Stream&, const Matrix& table, size_t first_id,
                                     std::span<const int32_t> ids, const Matrix& out) {
-  STRATA_CHECK(table.dtype == out.dtype && table.cols == out.cols && ids.size() == out.rows);
+  CheckEmbeddingForward(table, ids, out);
   ForRows(out.rows, out.cols, [&](size_t row, size_t count) {
     for (size_t i = row; i < row + count; ++i) {
       STRATA_CHECK(ids[i] >= 0);
@@ -154,8 +139,7 @@ Status CpuKernels::EmbeddingForward(const Stream&, const Matrix& table, size_t f
 Status CpuKernels::EmbeddingBackward(const Stream&, std::span<const int32_t> ids,
                                      const Matrix& dout, size_t first_id,
                                      const Matrix& table_gradient) {
-  STRATA_CHECK(table_gradient.dtype == DType::kF32 && table_gradient.cols == dout.cols);
-  STRATA_CHECK(ids.size() == dout.rows);
+  CheckEmbeddingBackward(ids, dout, table_gradient);
   // Cut by columns: an id that comes twice is added by one thread, in the order of the rows.
   const Cuts cuts{dout.cols, 128};
   pool_.ParallelFor(cuts.count(), [&](size_t i) {

@@ -76,15 +76,19 @@ class Kernels {
   virtual Status RmsNormForward(const Stream& stream, const Matrix& x, const std::byte* weight,
                                 float eps, const Matrix& y) = 0;
   // dx += d(loss)/dx for the dy given; weight_gradient (fp32 [cols]) += . The row order of the sum
-  // into weight_gradient is fixed. dx is fp32 or of x's dtype.
+  // into weight_gradient is fixed. dx is fp32 or of x's dtype. The workspace is that of
+  // TwoPassWorkspaceBytes().
   virtual Status RmsNormBackward(const Stream& stream, const Matrix& x, const std::byte* weight,
                                  float eps, const Matrix& dy, const Matrix& dx,
-                                 float* weight_gradient) = 0;
+                                 float* weight_gradient, std::span<std::byte> workspace) = 0;
+  // For what the first pass of an operation leaves to the second. Aligned to 64 bytes; nothing in
+  // it need survive a call.
+  virtual size_t TwoPassWorkspaceBytes() const = 0;
 
   // Rotates pairs (i, i + head_dim / 2) of each head in place (Su et al. 2021, the half-split
   // layout of Hugging Face's Llama) by angle position * inverse_frequency[i]; position is
   // row % seq_len. direction +1 rotates, -1 undoes (the backward). inverse_frequency is fp32
-  // [head_dim / 2] in host memory.
+  // [head_dim / 2] in host memory, and not read after the call.
   virtual Status Rope(const Stream& stream, const Matrix& x, size_t seq_len, size_t head_dim,
                       std::span<const float> inverse_frequency, float attention_factor,
                       int direction) = 0;
@@ -149,12 +153,13 @@ class Kernels {
   // not; nothing that is finite overflows.
   //
   // Rounds fp32 to a format of 16 bits as Cast() does; *squares (fp64, device memory) becomes the
-  // sum of squares of what it wrote.
+  // sum of squares of what it wrote. The workspace is that of TwoPassWorkspaceBytes().
   virtual Status RoundAndSumSquares(const Stream& stream, std::span<const float> from,
-                                    std::byte* to, DType dtype, double* squares) = 0;
+                                    std::byte* to, DType dtype, double* squares,
+                                    std::span<std::byte> workspace) = 0;
   // The same sum of numbers that are rounded already or need not be.
   virtual Status SumOfSquares(const Stream& stream, std::span<const std::byte> numbers, DType dtype,
-                              double* squares) = 0;
+                              double* squares, std::span<std::byte> workspace) = 0;
   virtual Status Zero(const Stream& stream, std::span<std::byte> bytes) = 0;
 };
 

@@ -31,7 +31,7 @@ double SumOfPieces(uint64_t num_elements, ThreadPool& pool, Sum sum) {
 }  // namespace
 
 Status CpuKernels::RoundAndSumSquares(const Stream&, std::span<const float> from, std::byte* to,
-                                      DType dtype, double* squares) {
+                                      DType dtype, double* squares, std::span<std::byte>) {
   *squares = SumOfPieces(from.size(), pool_, [&](uint64_t first, uint64_t count) {
     return rows_.round_and_sum_squares(from.data() + first, to + first * SizeOf(dtype), dtype,
                                        count);
@@ -40,7 +40,7 @@ Status CpuKernels::RoundAndSumSquares(const Stream&, std::span<const float> from
 }
 
 Status CpuKernels::SumOfSquares(const Stream&, std::span<const std::byte> numbers, DType dtype,
-                                double* squares) {
+                                double* squares, std::span<std::byte>) {
   *squares =
       SumOfPieces(numbers.size() / SizeOf(dtype), pool_, [&](uint64_t first, uint64_t count) {
         return rows_.sum_of_squares(numbers.data() + first * SizeOf(dtype), dtype, count);

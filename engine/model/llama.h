@@ -90,6 +90,8 @@ class LlamaModel {
                Intermediates intermediates = Intermediates::kRecompute) const {
     return Flops(kind, pass, intermediates, WholeTile(kind));
   }
+  // Of the sum of squares of a gradient: Kernels::TwoPassWorkspaceBytes().
+  uint64_t SquaresWorkspaceBytes() const { return kernels_->TwoPassWorkspaceBytes(); }
   // A sum over tiles: fp32 [num_tokens, hidden_size]. What is known of each row's softmax.
   uint64_t SumBytes() const;
   uint64_t SoftmaxBytes() const;

@@ -149,9 +149,9 @@ Status StepRunner::Run(prefetch::OpId op, const prefetch::Operands& operands,
       return parts_.communicator->channel(ChannelId::kCommLane)
           .ReduceScatter(stream, b[0], b[1], payload.dtype);
     case OpRole::kRoundGradient:
-      return RoundGradient(payload, b, stream);
+      return RoundGradient(payload, operands, stream);
     case OpRole::kNorm:
-      return AddNorm(payload, b, stream);
+      return AddNorm(payload, operands, stream);
     case OpRole::kClip:
       return Clip(b);
     case OpRole::kUpdate:
@@ -282,31 +282,35 @@ ElementRange StepRunner::OwnGradient(uint32_t unit, uint64_t num_elements) const
   return OwnElements(*parts_.layout, unit, parts_.communicator->rank());
 }
 
-Status StepRunner::RoundGradient(const OpPayload& payload, Blocks blocks,
+Status StepRunner::RoundGradient(const OpPayload& payload, const prefetch::Operands& operands,
                                  const tiering::StreamContext& stream) const {
+  const Blocks blocks = operands.blocks;
   if (payload.is_first) STRATA_RETURN_IF_ERROR(parts_.kernels->Zero(stream, blocks[2]));
   const std::span<const float> from = As<const float>(blocks[0]);
   const DType dtype = parts_.layout->options.precision;
   const ElementRange own = OwnGradient(payload.unit, from.size());
-  auto round = [&](uint64_t begin, uint64_t end, double* squares) {
-    return parts_.kernels->RoundAndSumSquares(stream, from.subspan(begin, end - begin),
-                                              blocks[1].data() + begin * SizeOf(dtype), dtype,
-                                              squares);
+  const auto rounded = [&](uint64_t begin) { return blocks[1].data() + begin * SizeOf(dtype); };
+  const auto round = [&](uint64_t begin, uint64_t end) {
+    return parts_.kernels->Cast(
+        stream, DenseMatrix(blocks[0].data() + begin * sizeof(float), DType::kF32, 1, end - begin),
+        DenseMatrix(rounded(begin), dtype, 1, end - begin));
   };
-  double of_others = 0;
-  STRATA_RETURN_IF_ERROR(round(0, own.begin, &of_others));
-  STRATA_RETURN_IF_ERROR(round(own.end, from.size(), &of_others));
-  return round(own.begin, own.end, &As<double>(blocks[2])[payload.unit]);
+  STRATA_RETURN_IF_ERROR(round(0, own.begin));
+  STRATA_RETURN_IF_ERROR(round(own.end, from.size()));
+  return parts_.kernels->RoundAndSumSquares(
+      stream, from.subspan(own.begin, own.end - own.begin), rounded(own.begin), dtype,
+      &As<double>(blocks[2])[payload.unit], operands.workspace);
 }
 
-Status StepRunner::AddNorm(const OpPayload& payload, Blocks blocks,
+Status StepRunner::AddNorm(const OpPayload& payload, const prefetch::Operands& operands,
                            const tiering::StreamContext& stream) const {
+  const Blocks blocks = operands.blocks;
   if (payload.is_first) STRATA_RETURN_IF_ERROR(parts_.kernels->Zero(stream, blocks[1]));
   const DType dtype = parts_.layout->options.precision;
   const ElementRange own = OwnGradient(payload.unit, blocks[0].size() / SizeOf(dtype));
   return parts_.kernels->SumOfSquares(
       stream, blocks[0].subspan(own.begin * SizeOf(dtype), (own.end - own.begin) * SizeOf(dtype)),
-      dtype, &As<double>(blocks[1])[payload.unit]);
+      dtype, &As<double>(blocks[1])[payload.unit], operands.workspace);
 }
 
 // Of this rank's part of the gradients, as they are without the loss scale.

@@ -87,9 +87,9 @@ class StepRunner {
                       const tiering::StreamContext& stream) const;
   Status TakeOwn(Blocks blocks, const tiering::StreamContext& stream) const;
   ElementRange OwnGradient(uint32_t unit, uint64_t num_elements) const;
-  Status RoundGradient(const OpPayload& payload, Blocks blocks,
+  Status RoundGradient(const OpPayload& payload, const prefetch::Operands& operands,
                        const tiering::StreamContext& stream) const;
-  Status AddNorm(const OpPayload& payload, Blocks blocks,
+  Status AddNorm(const OpPayload& payload, const prefetch::Operands& operands,
                  const tiering::StreamContext& stream) const;
   double SquaredNorm(std::span<const double> norms) const;
   Status Clip(Blocks blocks) const;

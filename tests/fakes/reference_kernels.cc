@@ -35,6 +35,13 @@ void Store(const Matrix& matrix, size_t row, size_t col, double value) {
   }
 }
 
+// What an operation may do to its workspace.
+void UseUp(std::span<std::byte> workspace, size_t needed_bytes) {
+  STRATA_CHECK(workspace.size() == needed_bytes);
+  STRATA_CHECK(reinterpret_cast<uintptr_t>(workspace.data()) % 256 == 0);
+  std::memset(workspace.data(), 0xff, workspace.size());
+}
+
 void Increase(const Matrix& matrix, size_t row, size_t col, double value) {
   Store(matrix, row, col, Load(matrix, row, col) + value);
 }
@@ -131,14 +138,13 @@ void AddHeadGradients(const Head& head, size_t seq_len, const Matrix& q, const M
 
 class ReferenceKernels final : public engine::Kernels {
  public:
-  // Of no use to plain loops. Who multiplies has to hand it over, and lose what is in it.
+  // Of no use to plain loops. Who calls has to hand it over, and lose what is in it.
   size_t MatMulWorkspaceBytes() const override { return 1000; }
+  size_t TwoPassWorkspaceBytes() const override { return 600; }
   Status MatMul(const Stream&, const Matrix& a, Transpose transpose_a, const Matrix& b,
                 Transpose transpose_b, const Matrix& out, Output output,
                 std::span<std::byte> workspace) override {
-    STRATA_CHECK(workspace.size() == MatMulWorkspaceBytes());
-    STRATA_CHECK(reinterpret_cast<uintptr_t>(workspace.data()) % 256 == 0);
-    std::memset(workspace.data(), 0xff, workspace.size());
+    UseUp(workspace, MatMulWorkspaceBytes());
     const bool a_flipped = transpose_a == Transpose::kYes;
     const bool b_flipped = transpose_b == Transpose::kYes;
     const size_t inner = a_flipped ? a.rows : a.cols;
@@ -170,7 +176,9 @@ class ReferenceKernels final : public engine::Kernels {
   }
 
   Status RmsNormBackward(const Stream&, const Matrix& x, const std::byte* weight, float eps,
-                         const Matrix& dy, const Matrix& dx, float* weight_gradient) override {
+                         const Matrix& dy, const Matrix& dx, float* weight_gradient,
+                         std::span<std::byte> workspace) override {
+    UseUp(workspace, TwoPassWorkspaceBytes());
     STRATA_CHECK(dy.dtype == x.dtype && dx.dtype == x.dtype);
     const Matrix w = Row(weight, x.dtype, x.cols);
     std::vector<double> dw(weight_gradient, weight_gradient + x.cols);
@@ -339,7 +347,8 @@ class ReferenceKernels final : public engine::Kernels {
   }
 
   Status RoundAndSumSquares(const Stream& stream, std::span<const float> from, std::byte* to,
-                            DType dtype, double* squares) override {
+                            DType dtype, double* squares, std::span<std::byte> workspace) override {
+    UseUp(workspace, TwoPassWorkspaceBytes());
     // As Matrix is for outputs, too, it points to mutable data.
     auto* data = reinterpret_cast<std::byte*>(const_cast<float*>(from.data()));
     const Matrix rounded = DenseMatrix(to, dtype, 1, from.size());
@@ -352,7 +361,8 @@ class ReferenceKernels final : public engine::Kernels {
   }
 
   Status SumOfSquares(const Stream&, std::span<const std::byte> numbers, DType dtype,
-                      double* squares) override {
+                      double* squares, std::span<std::byte> workspace) override {
+    UseUp(workspace, TwoPassWorkspaceBytes());
     // As Matrix is for outputs, too, it points to mutable data.
     const Matrix row = DenseMatrix(const_cast<std::byte*>(numbers.data()), dtype, 1,
                                    numbers.size() / SizeOf(dtype));

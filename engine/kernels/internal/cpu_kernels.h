@@ -31,7 +31,9 @@ class CpuKernels final : public Kernels {
   Status RmsNormForward(const Stream& stream, const Matrix& x, const std::byte* weight, float eps,
                         const Matrix& y) override;
   Status RmsNormBackward(const Stream& stream, const Matrix& x, const std::byte* weight, float eps,
-                         const Matrix& dy, const Matrix& dx, float* weight_gradient) override;
+                         const Matrix& dy, const Matrix& dx, float* weight_gradient,
+                         std::span<std::byte> workspace) override;
+  size_t TwoPassWorkspaceBytes() const override { return 0; }
   Status Rope(const Stream& stream, const Matrix& x, size_t seq_len, size_t head_dim,
               std::span<const float> inverse_frequency, float attention_factor,
               int direction) override;
@@ -65,9 +67,9 @@ class CpuKernels final : public Kernels {
   Status Add(const Stream& stream, const Matrix& a, const Matrix& b, const Matrix& out) override;
   Status Cast(const Stream& stream, const Matrix& from, const Matrix& to) override;
   Status RoundAndSumSquares(const Stream& stream, std::span<const float> from, std::byte* to,
-                            DType dtype, double* squares) override;
+                            DType dtype, double* squares, std::span<std::byte> workspace) override;
   Status SumOfSquares(const Stream& stream, std::span<const std::byte> numbers, DType dtype,
-                      double* squares) override;
+                      double* squares, std::span<std::byte> workspace) override;
   Status Zero(const Stream& stream, std::span<std::byte> bytes) override;
 
  private:

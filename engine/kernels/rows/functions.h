@@ -9,14 +9,14 @@ namespace strata::engine {
 namespace {
 
 // 2^k for -127 < k < 128.
-inline float PowerOfTwo(int32_t k) {
+constexpr float PowerOfTwo(int32_t k) {
   return std::bit_cast<float>(static_cast<uint32_t>(k + 127) << 23);
 }
 
 // e^x with an error below 2 units in the last place (1 denormal unit where the result is
 // denormal); 0 below -104, infinity above 89; NaN stays NaN. x = n ln 2 + r, |r| <= ln 2 / 2, with
 // ln 2 in two parts, and Cephes' polynomial for e^r.
-inline float Exp(float x) {
+constexpr float Exp(float x) {
   constexpr float kRound = 12582912.0f;  // 1.5 * 2^23: adding it leaves the nearest integer
   x = x < -104.0f ? -104.0f : x;
   x = x > 89.0f ? 89.0f : x;
@@ -36,7 +36,7 @@ inline float Exp(float x) {
   return (e * PowerOfTwo(half)) * PowerOfTwo(k - half);
 }
 
-inline float Sigmoid(float x) { return 1.0f / (1.0f + Exp(-x)); }
+constexpr float Sigmoid(float x) { return 1.0f / (1.0f + Exp(-x)); }
 
 struct SinCos {
   double sine;
@@ -45,7 +45,7 @@ struct SinCos {
 
 // Of |angle| < 2^20, to about 1e-15. angle = n pi/2 + r with pi/2 in two parts, the first of 33
 // bits so that n times it is exact; fdlibm's polynomials for |r| <= pi/4.
-inline SinCos SineAndCosine(double angle) {
+constexpr SinCos SineAndCosine(double angle) {
   constexpr double kRound = 6755399441055744.0;  // 1.5 * 2^52
   const double shifted = angle * 0.63661977236758134308 + kRound;
   const double n = shifted - kRound;

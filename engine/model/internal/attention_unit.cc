@@ -45,6 +45,7 @@ AttentionUnit::Buffers AttentionUnit::LayOut(WorkspaceLayout& layout, WorkspaceL
     buffers.kernel_workspace = layout.Take(kernel_bytes);
     return buffers;
   }
+  buffers.two_pass_workspace = layout.Take(kernels_->TwoPassWorkspaceBytes());
   buffers.h = layout.TakeMatrix(dtype_, num_tokens_, hidden_size_);
   buffers.dq = layout.TakeMatrix(dtype_, num_tokens_, query_size_);
   buffers.dk = layout.TakeMatrix(dtype_, num_tokens_, key_value_size_);
@@ -145,7 +146,7 @@ Status AttentionUnit::Backward(const Stream& stream, Bytes weights, const Matrix
     STRATA_RETURN_IF_ERROR(products.InputGradient(dy, parameters.Weight(tensor), b.dh, output));
     output = Output::kAccumulate;
   }
-  return NormBackward(*kernels_, stream, parameters, eps_, x, b.dh, b.h, d);
+  return NormBackward(*kernels_, stream, parameters, eps_, x, b.dh, b.h, d, b.two_pass_workspace);
 }
 
 }  // namespace strata::engine

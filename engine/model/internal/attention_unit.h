@@ -30,7 +30,8 @@ class AttentionUnit {
   struct Buffers {
     Matrix h, q, k, v, out;
     std::span<std::byte> log_sum_exp, kernel_workspace, product_workspace;
-    Matrix dout, dq, dk, dv, dh;  // backward
+    Matrix dout, dq, dk, dv, dh;  // backward, as what follows
+    std::span<std::byte> two_pass_workspace;
   };
   // `kept`: where the intermediates are; null: in the workspace.
   Buffers LayOut(WorkspaceLayout& layout, WorkspaceLayout* kept, Pass pass) const;

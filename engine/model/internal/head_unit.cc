@@ -47,6 +47,7 @@ HeadUnit::Buffers HeadUnit::LayOut(WorkspaceLayout& layout, const Tile& tile, Pa
   const bool is_backward = pass == Pass::kBackward;
   Buffers buffers;
   buffers.product_workspace = layout.Take(kernels_->MatMulWorkspaceBytes());
+  if (is_backward) buffers.two_pass_workspace = layout.Take(kernels_->TwoPassWorkspaceBytes());
   buffers.h = layout.TakeMatrix(dtype_, rows, hidden_size_);
   buffers.dh = buffers.h;  // h itself has done its duty by then
   if (IsWhole(tile)) buffers.softmax = layout.Take(rows * sizeof(SoftmaxRow));
@@ -149,7 +150,8 @@ Status HeadUnit::FinishRows(const Stream& stream, const TileOperands& tile, cons
                             double* loss_sum, const Buffers& b) const {
   STRATA_RETURN_IF_ERROR(kernels_->CrossEntropyLoss(stream, rows.targets, rows.softmax, loss_sum));
   const Matrix& dh = rows.sum.data != nullptr ? rows.sum : b.dh;
-  return NormBackward(*kernels_, stream, NormOf(tile), eps_, rows.x, dh, b.h, rows.d);
+  return NormBackward(*kernels_, stream, NormOf(tile), eps_, rows.x, dh, b.h, rows.d,
+                      b.two_pass_workspace);
 }
 
 Status HeadUnit::Loss(const Stream& stream, const TileOperands& head, const Matrix& x,

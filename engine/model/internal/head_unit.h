@@ -53,6 +53,7 @@ class HeadUnit {
     std::vector<Matrix> logits;  // fp32, by part of the tile
     Matrix dlogits;              // of a part, in the model's format; without memory: the logits'
     std::span<std::byte> softmax, product_workspace;
+    std::span<std::byte> two_pass_workspace;  // backward
   };
   struct Part {
     uint64_t first_column = 0;  // of the vocabulary

@@ -49,6 +49,7 @@ MlpUnit::Buffers MlpUnit::LayOut(WorkspaceLayout& layout, const Tile& tile, Pass
   const bool is_forward = pass == Pass::kForward;
   Buffers buffers;
   buffers.product_workspace = layout.Take(kernels_->MatMulWorkspaceBytes());
+  if (!is_forward) buffers.two_pass_workspace = layout.Take(kernels_->TwoPassWorkspaceBytes());
   buffers.gates = operands.kept;
   if (buffers.gates.empty()) {  // one part's after the other's, in the same place
     Gates first{layout.TakeMatrix(dtype_, rows, cut_.step),
@@ -208,7 +209,8 @@ Status MlpUnit::BackwardRows(const Stream& stream, const TileOperands& operands,
         BackwardPart(stream, tensors, tile.first_part + i, rows.out, b, b.gates[i]));
   }
   if (tile.first_part > 0) return OkStatus();
-  return NormBackward(*kernels_, stream, norm, eps_, rows.x, b.dh, b.h, rows.out);
+  return NormBackward(*kernels_, stream, norm, eps_, rows.x, b.dh, b.h, rows.out,
+                      b.two_pass_workspace);
 }
 
 Status MlpUnit::Backward(const Stream& stream, const TileOperands& operands, const Matrix& x,

@@ -45,6 +45,7 @@ class MlpUnit {
     Matrix dh;                 // backward: the sum, or a buffer
     std::vector<Gates> gates;  // by part of the tile
     Bytes product_workspace;
+    Bytes two_pass_workspace;  // backward
   };
   // Some rows of an op's operands.
   struct RowsOf {

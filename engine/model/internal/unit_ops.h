@@ -46,11 +46,12 @@ struct Products {
 // model's format in `narrow`, a buffer that is free by now.
 inline Status NormBackward(Kernels& kernels, const Kernels::Stream& stream,
                            const Parameters& parameters, float eps, const Matrix& x,
-                           const Matrix& dh, const Matrix& narrow, const Matrix& d) {
+                           const Matrix& dh, const Matrix& narrow, const Matrix& d,
+                           std::span<std::byte> two_pass_workspace) {
   const bool is_narrow = dh.dtype != x.dtype;
   if (is_narrow) STRATA_RETURN_IF_ERROR(kernels.Cast(stream, dh, narrow));
   return kernels.RmsNormBackward(stream, x, parameters.norm(), eps, is_narrow ? narrow : dh, d,
-                                 parameters.norm_gradient());
+                                 parameters.norm_gradient(), two_pass_workspace);
 }
 
 }  // namespace strata::engine

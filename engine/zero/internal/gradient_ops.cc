@@ -92,6 +92,7 @@ void GradientOps::RoundGradient(uint32_t unit, BlockId fp32) {
                .kind = "round",
                .lane = Lane::kCompute,
                .accesses = {{fp32, kR}, {rounded, kW}, norms},
+               .workspace_bytes = writer_.model().SquaresWorkspaceBytes(),
                .work = static_cast<double>(blocks_.SizeOf(fp32) + blocks_.SizeOf(rounded))},
               {.role = OpRole::kRoundGradient, .unit = unit, .is_first = norms.mode == kW});
 }
@@ -102,6 +103,7 @@ void GradientOps::AddNorm(uint32_t unit, BlockId gradient) {
                .kind = "norm",
                .lane = Lane::kCompute,  // where the gradient is, reduced or computed
                .accesses = {{gradient, kR}, norms},
+               .workspace_bytes = writer_.model().SquaresWorkspaceBytes(),
                .work = static_cast<double>(blocks_.SizeOf(gradient))},
               {.role = OpRole::kNorm, .unit = unit, .is_first = norms.mode == kW});
 }

@@ -209,11 +209,11 @@ void RoundAndSumSquares(benchmark::State& state) {
     if (state.range(1) == 1) {
       (void)kernels->RoundAndSumSquares(kStream,
                                         {reinterpret_cast<const float*>(from.data), kElements},
-                                        to.data, to.dtype, &squares);
+                                        to.data, to.dtype, &squares, {});
     } else {
       (void)kernels->Cast(kStream, from, to);
       (void)kernels->SumOfSquares(kStream, {to.data, kElements * SizeOf(to.dtype)}, to.dtype,
-                                  &squares);
+                                  &squares, {});
     }
     benchmark::DoNotOptimize(squares);
   }
@@ -233,7 +233,7 @@ void RmsNormBackward(benchmark::State& state) {
   for (auto _ : state) {
     const Status status =
         kernels->RmsNormBackward(kStream, x.view(), weight.view().data, 1e-5f, dy.view(), dx.view(),
-                                 reinterpret_cast<float*>(dweight.view().data));
+                                 reinterpret_cast<float*>(dweight.view().data), {});
     if (!status.ok()) return state.SkipWithError(status.message().c_str());
   }
   CountBytes(state, 4 * x.view().size_bytes());

@@ -76,7 +76,7 @@ TEST_P(RowKernelsTest, RmsNormBackwardAddsTheGradientsToWhatIsThere) {
       const TestMatrix dx = Filled(dx_dtype, rows, cols, 0.25, 1);
       const TestMatrix weight_gradient = Filled(DType::kF32, 1, cols, 0.5);
       ExpectOk(kernels_->RmsNormBackward(kStream, x, weight.view().data, kEps, dy, dx,
-                                         weight_gradient.floats()));
+                                         weight_gradient.floats(), {}));
       Reference dx_expected = expected.dx, weight_expected = expected.weight;
       for (double& value : dx_expected) value += 0.25;
       for (double& value : weight_expected) value += 0.5;
@@ -337,7 +337,7 @@ TEST(GradientTest, RmsNormBackwardIsTheDerivativeOfForward) {
   const TestMatrix dy = Random(3, DType::kF32, 3, 17), y(DType::kF32, 3, 17);
   const TestMatrix dx = Filled(DType::kF32, 3, 17, 0), dweight = Filled(DType::kF32, 1, 17, 0);
   ExpectOk(
-      kernels->RmsNormBackward(kStream, x, weight.view().data, kEps, dy, dx, dweight.floats()));
+      kernels->RmsNormBackward(kStream, x, weight.view().data, kEps, dy, dx, dweight.floats(), {}));
   const auto loss = [&] {
     ExpectOk(kernels->RmsNormForward(kStream, x, weight.view().data, kEps, y));
     return Dot(y, dy);

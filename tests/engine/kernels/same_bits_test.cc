@@ -49,8 +49,8 @@ class Everything {
     ExpectOk(kernels.RmsNormForward(kStream, x, weight.view().data, 1e-5f, out()));
     const Matrix dx = Sum(dtype_, kRows, kCols);
     const TestMatrix& dweight = Sum(DType::kF32, 1, kCols);
-    ExpectOk(
-        kernels.RmsNormBackward(kStream, x, weight.view().data, 1e-5f, dy, dx, dweight.floats()));
+    ExpectOk(kernels.RmsNormBackward(kStream, x, weight.view().data, 1e-5f, dy, dx,
+                                     dweight.floats(), {}));
     ExpectOk(kernels.SwiGluForward(kStream, x, dy, out()));
     const Matrix dgate = out(), dup = out();
     ExpectOk(kernels.SwiGluBackward(kStream, x, dy, dy, dgate, dup));

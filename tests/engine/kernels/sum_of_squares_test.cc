@@ -18,14 +18,14 @@ double SumOf(const TestMatrix& x, uint32_t num_threads,
   ExpectOk(MakeCpuKernels(num_threads, instruction_set)
                .value()
                ->SumOfSquares(kStream, std::span(x.view().data, x.cols() * SizeOf(x.dtype())),
-                              x.dtype(), &squares));
+                              x.dtype(), &squares, {}));
   return squares;
 }
 
 double Round(Kernels& kernels, const TestMatrix& from, const TestMatrix& to) {
   double squares = -1;
   ExpectOk(kernels.RoundAndSumSquares(kStream, {from.floats(), from.cols()}, to.view().data,
-                                      to.dtype(), &squares));
+                                      to.dtype(), &squares, {}));
   return squares;
 }
 
@@ -46,7 +46,7 @@ TEST(SumOfSquares, MoreThan16MillionElementsAreAllCounted) {
   const std::vector<Bf16> ones(256 * 65536 + 70'000, ToBf16(1));
   double squares = -1;
   ExpectOk(MakeCpuKernels(2).value()->SumOfSquares(kStream, std::as_bytes(std::span(ones)),
-                                                   DType::kBf16, &squares));
+                                                   DType::kBf16, &squares, {}));
   EXPECT_EQ(squares, static_cast<double>(ones.size()));
 }
 
