@@ -1,14 +1,11 @@
-#include <string>
-
 #include "engine/kernels/cuda_kernels.h"
 
 namespace strata::engine {
 
-Result<std::unique_ptr<Kernels>> MakeCudaKernels(uint32_t gpu) {
+Result<std::unique_ptr<Kernels>> MakeCudaKernels(std::optional<uint32_t>) {
   return Unavailable(
-      "device cuda:" + std::to_string(gpu) +
-      ": this strata was built without CUDA kernels. Build it where nvcc (CUDA 12.0 or "
-      "newer) is, or train on train.device = \"cpu\"");
+      "this strata was built without CUDA kernels: build it where nvcc (CUDA 12.0 or newer) is, or "
+      "choose [train] device = \"cpu\"");
 }
 
 }  // namespace strata::engine
