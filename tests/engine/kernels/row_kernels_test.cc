@@ -1,6 +1,7 @@
 // Everything but products and attention, against plain loops in double and finite differences.
 #include <array>
 
+#include "tests/engine/kernels/kernels_rig.h"
 #include "tests/engine/kernels/kernels_testing.h"
 
 namespace strata::engine {
@@ -8,14 +9,12 @@ namespace {
 
 constexpr float kEps = 1e-5f;
 
-class RowKernelsTest : public testing::TestWithParam<DType> {
+class RowKernelsTest : public WithTestKernels<testing::TestWithParam<DType>> {
  protected:
   TestMatrix RandomHere(uint32_t seed, size_t rows, size_t cols, double deviation = 1) const {
     return Random(seed, GetParam(), rows, cols, seed % 4, deviation);
   }
   double tolerance() const { return Tolerance(GetParam()); }
-
-  std::unique_ptr<Kernels> kernels_ = MakeCpuKernels(2).value();
 };
 
 struct Size {
@@ -200,27 +199,32 @@ TEST_P(RowKernelsTest, CrossEntropyKeepsExtremesFiniteAndShowsNotANumber) {
 
 // Large vocabularies are seen piece by piece. The sums of all ways to cut differ by their rounding.
 TEST_P(RowKernelsTest, CrossEntropyInPiecesIsThatOfTheWhole) {
-  constexpr size_t kRows = 7, kVocab = 3000;
-  const TestMatrix logits = Random(1, DType::kF32, kRows, kVocab, 0, 5);
-  const std::array<int32_t, kRows> targets = {0, 999, 1000, -1, 2999, 1, 1700};
-  const TestMatrix whole = Poisoned(GetParam(), kRows, kVocab);
-  double whole_loss = 0;
-  CrossEntropyOf(*kernels_, logits, targets, 0.5f, whole, &whole_loss);
-  for (size_t step : {1000u, 1u, 1700u}) {
+  constexpr size_t kRows = 7;
+  struct Case {
+    size_t vocab, step;
+    std::array<int32_t, kRows> targets;
+  };
+  for (const auto& [vocab, step, targets] : {Case{3000, 1000, {0, 999, 1000, -1, 2999, 1, 1700}},
+                                             Case{3000, 1700, {0, 999, 1000, -1, 2999, 1, 1700}},
+                                             Case{30, 1, {0, 9, 10, -1, 29, 1, 17}}}) {
+    const TestMatrix logits = Random(1, DType::kF32, kRows, vocab, 0, 5);
+    const TestMatrix whole = Poisoned(GetParam(), kRows, vocab);
+    double whole_loss = 0;
+    CrossEntropyOf(*kernels_, logits, targets, 0.5f, whole, &whole_loss);
     std::vector<SoftmaxRow> rows(kRows);
-    const auto columns = [&](const Matrix& matrix, size_t first) {
+    const auto columns = [&, vocab = vocab, step = step](const Matrix& matrix, size_t first) {
       Matrix piece = matrix;
       piece.data += first * SizeOf(matrix.dtype);
-      piece.cols = std::min(step, kVocab - first);
+      piece.cols = std::min(step, vocab - first);
       return piece;
     };
-    for (size_t first = 0; first < kVocab; first += step) {
+    for (size_t first = 0; first < vocab; first += step) {
       const Output output = first == 0 ? Output::kOverwrite : Output::kAccumulate;
       ExpectOk(kernels_->SoftmaxStatistics(kStream, columns(logits, first), targets, first, output,
                                            rows));
     }
-    const TestMatrix dlogits = Poisoned(GetParam(), kRows, kVocab);
-    for (size_t first = 0; first < kVocab; first += step) {
+    const TestMatrix dlogits = Poisoned(GetParam(), kRows, vocab);
+    for (size_t first = 0; first < vocab; first += step) {
       ExpectOk(kernels_->CrossEntropy(kStream, columns(logits, first), targets, first, rows, 0.5f,
                                       columns(dlogits, first)));
     }
@@ -316,7 +320,9 @@ INSTANTIATE_TEST_SUITE_P(Precision, RowKernelsTest,
                          [](const auto& tested) { return NameOf(tested.param); });
 
 // silu(g) = g * sigmoid(g) shows the accuracy of our exp wherever it is used: swept over fp32.
-TEST(SwiGluTest, SiluIsWithinAFewUnitsInTheLastPlaceOverItsRange) {
+using SwiGluTest = WithTestKernels<testing::Test>;
+
+TEST_F(SwiGluTest, SiluIsWithinAFewUnitsInTheLastPlaceOverItsRange) {
   constexpr size_t kCount = 200'001;
   const TestMatrix gate(DType::kF32, 1, kCount);
   const TestMatrix out = Poisoned(DType::kF32, 1, kCount);
@@ -324,22 +330,23 @@ TEST(SwiGluTest, SiluIsWithinAFewUnitsInTheLastPlaceOverItsRange) {
     gate.floats()[i] = -87.0f + 174.0f * static_cast<float>(i) / static_cast<float>(kCount - 1);
   }
   const TestMatrix ones = Filled(DType::kF32, 1, kCount, 1);
-  ExpectOk((*MakeCpuKernels(1))->SwiGluForward(kStream, gate, ones, out));
+  ExpectOk(kernels_->SwiGluForward(kStream, gate, ones, out));
   for (size_t i = 0; i < kCount; ++i) {
     const double g = gate.Get(0, i), expected = g / (1 + std::exp(-g));
     ASSERT_NEAR(out.Get(0, i), expected, 3e-7 * std::abs(expected) + 1e-37) << g;
   }
 }
 
-TEST(GradientTest, RmsNormBackwardIsTheDerivativeOfForward) {
-  const std::unique_ptr<Kernels> kernels = MakeCpuKernels(1).value();
+using GradientTest = WithTestKernels<testing::Test>;
+
+TEST_F(GradientTest, RmsNormBackwardIsTheDerivativeOfForward) {
   TestMatrix x = Random(1, DType::kF32, 3, 17), weight = Random(2, DType::kF32, 1, 17);
   const TestMatrix dy = Random(3, DType::kF32, 3, 17), y(DType::kF32, 3, 17);
   const TestMatrix dx = Filled(DType::kF32, 3, 17, 0), dweight = Filled(DType::kF32, 1, 17, 0);
-  ExpectOk(
-      kernels->RmsNormBackward(kStream, x, weight.view().data, kEps, dy, dx, dweight.floats(), {}));
+  ExpectOk(kernels_->RmsNormBackward(kStream, x, weight.view().data, kEps, dy, dx, dweight.floats(),
+                                     {}));
   const auto loss = [&] {
-    ExpectOk(kernels->RmsNormForward(kStream, x, weight.view().data, kEps, y));
+    ExpectOk(kernels_->RmsNormForward(kStream, x, weight.view().data, kEps, y));
     return Dot(y, dy);
   };
   for (size_t col = 0; col < 17; ++col) {
@@ -348,14 +355,13 @@ TEST(GradientTest, RmsNormBackwardIsTheDerivativeOfForward) {
   }
 }
 
-TEST(GradientTest, SwiGluBackwardIsTheDerivativeOfForward) {
-  const std::unique_ptr<Kernels> kernels = MakeCpuKernels(1).value();
+TEST_F(GradientTest, SwiGluBackwardIsTheDerivativeOfForward) {
   TestMatrix gate = Random(1, DType::kF32, 2, 20), up = Random(2, DType::kF32, 2, 20);
   const TestMatrix dout = Random(3, DType::kF32, 2, 20), out(DType::kF32, 2, 20);
   const TestMatrix dgate(DType::kF32, 2, 20), dup(DType::kF32, 2, 20);
-  ExpectOk(kernels->SwiGluBackward(kStream, gate, up, dout, dgate, dup));
+  ExpectOk(kernels_->SwiGluBackward(kStream, gate, up, dout, dgate, dup));
   const auto loss = [&] {
-    ExpectOk(kernels->SwiGluForward(kStream, gate, up, out));
+    ExpectOk(kernels_->SwiGluForward(kStream, gate, up, out));
     return Dot(out, dout);
   };
   for (size_t col = 0; col < 20; ++col) {
@@ -364,16 +370,15 @@ TEST(GradientTest, SwiGluBackwardIsTheDerivativeOfForward) {
   }
 }
 
-TEST(GradientTest, RopeBackwardIsTheDerivativeOfForward) {
-  const std::unique_ptr<Kernels> kernels = MakeCpuKernels(1).value();
+TEST_F(GradientTest, RopeBackwardIsTheDerivativeOfForward) {
   const std::array<float, 3> frequency = {1.0f, 0.3f, 0.01f};
   TestMatrix x = Random(1, DType::kF32, 4, 12);
   const TestMatrix dy = Random(2, DType::kF32, 4, 12);
   const TestMatrix dx = dy;
-  ExpectOk(kernels->Rope(kStream, dx, 4, 6, frequency, 1, -1));
+  ExpectOk(kernels_->Rope(kStream, dx, 4, 6, frequency, 1, -1));
   const auto loss = [&] {
     const TestMatrix y = x;
-    ExpectOk(kernels->Rope(kStream, y, 4, 6, frequency, 1, 1));
+    ExpectOk(kernels_->Rope(kStream, y, 4, 6, frequency, 1, 1));
     return Dot(y, dy);
   };
   for (size_t col = 0; col < 12; ++col) {
@@ -381,14 +386,13 @@ TEST(GradientTest, RopeBackwardIsTheDerivativeOfForward) {
   }
 }
 
-TEST(GradientTest, CrossEntropyGradientIsTheDerivativeOfTheLoss) {
-  const std::unique_ptr<Kernels> kernels = MakeCpuKernels(1).value();
+TEST_F(GradientTest, CrossEntropyGradientIsTheDerivativeOfTheLoss) {
   TestMatrix logits = Random(1, DType::kF32, 2, 21);
   const TestMatrix dlogits(DType::kF32, 2, 21);
   const std::array<int32_t, 2> targets = {20, 3};
   const auto loss = [&] {
     double sum = 0;
-    CrossEntropyOf(*kernels, logits, targets, 2, dlogits, &sum);
+    CrossEntropyOf(*kernels_, logits, targets, 2, dlogits, &sum);
     return 2 * sum;
   };
   for (size_t col = 0; col < 21; ++col) {

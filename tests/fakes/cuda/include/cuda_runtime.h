@@ -19,7 +19,7 @@
 #define __constant__
 #define __forceinline__ inline __attribute__((always_inline))
 #define __launch_bounds__(...)
-#define __align__(bytes) alignas(bytes)
+#define __align__(bytes) __attribute__((aligned(bytes)))
 #define __grid_constant__
 // One thread of the machine runs one block at a time: what is static there is the block's.
 #define __shared__ static thread_local
