@@ -8,6 +8,7 @@
 #include "engine/config/run_config.h"
 #include "engine/train/measure.h"
 #include "engine/train/planning.h"
+#include "engine/train/run_device.h"
 #include "tiering/topology.h"
 #include "tools/commands.h"
 #include "tools/print.h"
@@ -18,11 +19,15 @@ namespace {
 Result<std::string> Measure(const DoctorArguments& arguments) {
   STRATA_ASSIGN_OR_RETURN(engine::RunConfig config,
                           engine::LoadRunConfig(arguments.config, arguments.sets));
+  STRATA_ASSIGN_OR_RETURN(engine::ChosenDevice chosen, engine::ChooseDevice(config.train.device));
+  config.train.device = chosen.device;
   STRATA_ASSIGN_OR_RETURN(engine::PlannedRun run,
                           engine::PlanRun(config, engine::HardwareOf(config)));
-  STRATA_ASSIGN_OR_RETURN(auto device, tiering::CreateCpuDevice(config.memory.device_bytes));
+  STRATA_ASSIGN_OR_RETURN(auto device,
+                          engine::CreateDevice(config.train.device, config.memory.device_bytes));
   STRATA_ASSIGN_OR_RETURN(tiering::Arena host,
                           tiering::Arena::Create("host", config.memory.host_bytes));
+  STRATA_ASSIGN_OR_RETURN(const auto registration, device->RegisterHostMemory(host.bytes()));
   STRATA_ASSIGN_OR_RETURN(auto engine,
                           aio::IoEngine::Create(engine::IoEngineOptionsOf(config, host.bytes())));
   const std::unique_ptr<engine::Communicator> communicator = engine::MakeSelfCommunicator();

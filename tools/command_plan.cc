@@ -11,6 +11,7 @@
 #include "engine/cluster/scaling.h"
 #include "engine/config/run_config.h"
 #include "engine/train/planning.h"
+#include "engine/train/run_device.h"
 #include "tools/cluster_text.h"
 #include "tools/commands.h"
 #include "tools/plan_text.h"
@@ -63,6 +64,12 @@ Result<Question> AskAboutCluster(const PlanArguments& arguments) {
 Result<Question> AskAboutConfig(const PlanArguments& arguments) {
   STRATA_ASSIGN_OR_RETURN(engine::RunConfig config,
                           engine::LoadRunConfig(arguments.config, arguments.sets));
+  // For a plan no GPU need be there, and one is like the other.
+  if (config.train.device.kind == engine::DeviceChoice::Kind::kAuto) {
+    STRATA_ASSIGN_OR_RETURN(engine::ChosenDevice chosen, engine::ChooseDevice(config.train.device));
+    config.train.device = chosen.device;
+  }
+  config.train.device.gpu.reset();
   Question question{.config = config, .hardware = engine::HardwareOf(config)};
   question.limits.nvme_paths = engine::StoreDirectoriesOf(config);
   question.limits.nvme_capacity_bytes = engine::kUnknownCapacity;

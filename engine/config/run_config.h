@@ -15,6 +15,7 @@
 
 #include "aio/base/status.h"
 #include "aio/io_engine.h"
+#include "engine/config/device_choice.h"
 #include "engine/config/lr_schedule.h"
 #include "engine/model/llama_config.h"
 #include "engine/optimizer/loss_scaler.h"
@@ -65,6 +66,7 @@ struct DataConfig {
 struct TrainConfig {
   std::string run_dir;
   uint64_t steps = 0;
+  DeviceChoice device;
   uint64_t train_batch_size = 0;
   uint64_t train_micro_batch_size_per_gpu = 0;
   uint64_t gradient_accumulation_steps = 0;

@@ -57,19 +57,26 @@ uint64_t CacheBytes() {
 // than they hold finds all of it there.
 class CacheWalk {
  public:
-  CacheWalk(Bytes device_rest, Bytes host_rest) : rests_{device_rest, host_rest} {}
+  CacheWalk(Kernels& kernels, tiering::DeviceStream& stream, Bytes device_rest, Bytes host_rest)
+      : kernels_(kernels), stream_(stream), device_rest_(device_rest), host_rest_(host_rest) {}
 
   void operator()() const {
-    uint64_t left = CacheBytes();
-    for (Bytes rest : rests_) {
-      Bytes walked = rest.first(std::min<uint64_t>(rest.size(), left));
-      if (!walked.empty()) std::memset(walked.data(), 0, walked.size());
-      left -= walked.size();
-    }
+    const uint64_t left = CacheBytes();
+    const Bytes walked = device_rest_.first(std::min<uint64_t>(device_rest_.size(), left));
+    stream_.Launch([this, walked](const tiering::StreamContext& context) {
+      return kernels_.Zero(context, walked);
+    });
+    (void)stream_.Record().Wait();  // a failure is the next work's, too
+    const Bytes rest =
+        host_rest_.first(std::min<uint64_t>(host_rest_.size(), left - walked.size()));
+    if (!rest.empty()) std::memset(rest.data(), 0, rest.size());
   }
 
  private:
-  std::array<Bytes, 2> rests_;
+  Kernels& kernels_;
+  tiering::DeviceStream& stream_;
+  const Bytes device_rest_;
+  const Bytes host_rest_;
 };
 
 // To give a lane's thread something to do and hear that it is done are two hand-overs.
@@ -91,12 +98,13 @@ Status MeasureLatency(tiering::Device& device, Hardware& hardware) {
   return OkStatus();
 }
 
-Status MeasureCopies(tiering::Device& device, const tiering::Arena& host, Hardware& hardware) {
+Status MeasureCopies(Kernels& kernels, tiering::Device& device, const tiering::Arena& host,
+                     Hardware& hardware) {
   uint64_t size = std::min({device.memory().size(), host.size_bytes(), kCopyBytes});
   Bytes there = device.memory().first(size);
   Bytes here = host.bytes().first(size);
-  const CacheWalk walk(device.memory().subspan(size), host.bytes().subspan(size));
   std::unique_ptr<tiering::DeviceStream> stream = device.CreateStream("measure");
+  const CacheWalk walk(kernels, *stream, device.memory().subspan(size), host.bytes().subspan(size));
   STRATA_ASSIGN_OR_RETURN(double in, MedianSeconds(walk, [&] {
                             stream->CopyIn(there, here);
                             return stream->Record().Wait();
@@ -167,7 +175,7 @@ Result<Hardware> MeasureHardware(const PlannedRun& run, const MeasureParts& part
   Hardware hardware = run.hardware;
   hardware.cores = static_cast<uint32_t>(ThreadsPerRank(*parts.communicator));
   hardware.op_threads = std::min(run.threads, hardware.cores);
-  STRATA_RETURN_IF_ERROR(MeasureCopies(device, host, hardware));
+  STRATA_RETURN_IF_ERROR(MeasureCopies(*run.kernels, device, host, hardware));
   STRATA_RETURN_IF_ERROR(MeasureChecksum(host, hardware));
   STRATA_RETURN_IF_ERROR(MeasureOps(run, device, host, *parts.communicator, hardware));
   STRATA_RETURN_IF_ERROR(MeasureLatency(device, hardware));

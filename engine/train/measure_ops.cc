@@ -22,6 +22,7 @@ using prefetch::NodeIndex;
 constexpr size_t kPasses = 3;
 constexpr double kPassSeconds = 4;
 constexpr size_t kMostSamples = 8;  // of a kind in a pass
+constexpr size_t kFillerBytes = size_t{1} << 20;
 
 // Ops that move a handful of bytes: their time is latency.
 bool IsTiny(const prefetch::TraceOp& op) {
@@ -65,14 +66,13 @@ class OpMeter {
   }
 
   // Small finite numbers in all formats.
-  void Fill(const std::vector<NodeIndex>& nodes) {
+  Status Fill(const std::vector<NodeIndex>& nodes) {
     constexpr uint16_t kHundredth = 0x3c24;
     for (NodeIndex node : nodes) {
-      for (Bytes block : OperandsOf(node)) {
-        auto* words = reinterpret_cast<uint16_t*>(block.data());
-        std::fill(words, words + block.size() / 2, kHundredth);
-      }
+      for (const Operand& operand : OperandsOf(node))
+        STRATA_RETURN_IF_ERROR(Fill(operand, &kHundredth, sizeof(kHundredth)));
     }
+    return OkStatus();
   }
 
   Result<WorkByKind> Pass(const std::vector<NodeIndex>& nodes) {
@@ -87,50 +87,83 @@ class OpMeter {
   }
 
  private:
+  struct Operand {
+    tiering::Tier tier;
+    Bytes bytes;
+    std::string_view purpose;
+  };
+
   Bytes BytesOf(const prefetch::Slot& slot, uint64_t size) const {
     return slot.tier == prefetch::Tier::kHost ? host_.Slot(slot.offset_bytes, size)
                                               : device_.memory().subspan(slot.offset_bytes, size);
   }
 
-  // What must be sensible, and another op may have written over: tokens, and factors, which would
-  // make numbers so small that the machine is slow with them.
-  static void Refill(const std::string& purpose, Bytes operand) {
-    constexpr double kOne = 1;
-    if (purpose == "batch") std::memset(operand.data(), 0, operand.size());
-    if (purpose != "scalars") return;
-    for (size_t at = 0; at + sizeof(kOne) <= operand.size(); at += sizeof(kOne))
-      std::memcpy(operand.data() + at, &kOne, sizeof(kOne));
-  }
-
-  std::vector<Bytes> OperandsOf(NodeIndex index) const {
+  std::vector<Operand> OperandsOf(NodeIndex index) const {
     const prefetch::Node& node = run_.plan.nodes[index];
     const prefetch::TraceOp& op = OpOf(run_, index);
-    std::vector<Bytes> operands;
+    std::vector<Operand> operands;
     for (size_t i = 0; i < op.accesses.size(); ++i) {
       const auto& block = run_.plan.trace.blocks[Index(op.accesses[i].block)];
-      operands.push_back(BytesOf(node.operands[i], block.size_bytes));
-      Refill(block.purpose, operands[i]);
+      operands.push_back(
+          {node.operands[i].tier, BytesOf(node.operands[i], block.size_bytes), block.purpose});
     }
     return operands;
   }
 
+  // The value again and again, as often as it fits. Not the device's memory is written, but copied
+  // to: the host may not touch it.
+  Status Fill(const Operand& operand, const void* value, size_t value_bytes) {
+    Bytes to = operand.bytes;
+    const bool is_on_host = operand.tier == tiering::Tier::kHost;
+    if (!is_on_host) filler_.resize(std::min<size_t>(to.size(), kFillerBytes));
+    const Bytes from = is_on_host ? to : Bytes(filler_);
+    for (size_t at = 0; at + value_bytes <= from.size(); at += value_bytes)
+      std::memcpy(from.data() + at, value, value_bytes);
+    if (is_on_host) return OkStatus();
+    for (; !to.empty(); to = to.subspan(std::min(to.size(), from.size())))
+      stream_->CopyIn(to.first(std::min(to.size(), from.size())),
+                      from.first(std::min(to.size(), from.size())));
+    return stream_->Record().Wait();
+  }
+
+  // What must be sensible, and another op may have written over: tokens, and factors, which would
+  // make numbers so small that the machine is slow with them.
+  Status Refill(const Operand& operand) {
+    constexpr double kOne = 1;
+    constexpr int32_t kToken = 0;
+    if (operand.purpose == "batch") return Fill(operand, &kToken, sizeof(kToken));
+    if (operand.purpose == "scalars") return Fill(operand, &kOne, sizeof(kOne));
+    return OkStatus();
+  }
+
   Result<double> SecondsOf(NodeIndex index) {
     const prefetch::Node& node = run_.plan.nodes[index];
-    const std::vector<Bytes> blocks = OperandsOf(index);
+    std::vector<Bytes> blocks;
+    for (const Operand& operand : OperandsOf(index)) {
+      STRATA_RETURN_IF_ERROR(Refill(operand));
+      blocks.push_back(operand.bytes);
+    }
     prefetch::Operands operands{.blocks = blocks, .workspace = {}};
     if (node.workspace)
       operands.workspace = BytesOf(*node.workspace, OpOf(run_, index).workspace_bytes);
+    return node.lane == prefetch::Lane::kCpu ? SecondsOnHost(node.op, operands)
+                                             : SecondsOnDevice(node.op, operands);
+  }
+
+  Result<double> SecondsOnHost(prefetch::OpId op, const prefetch::Operands& operands) {
     const auto begin = tiering::Clock::now();
-    STRATA_RETURN_IF_ERROR(RunOn(node, operands));
+    STRATA_RETURN_IF_ERROR(runner_.Run(op, operands, {}));
     return std::chrono::duration<double>(tiering::Clock::now() - begin).count();
   }
 
-  Status RunOn(const prefetch::Node& node, const prefetch::Operands& operands) {
-    if (node.lane == prefetch::Lane::kCpu) return runner_.Run(node.op, operands, {});
-    stream_->Launch([&](const tiering::StreamContext& context) {
-      return runner_.Run(node.op, operands, context);
-    });
-    return stream_->Record().Wait();
+  // As a lane counts it: without the way to the device and back.
+  Result<double> SecondsOnDevice(prefetch::OpId op, const prefetch::Operands& operands) {
+    const tiering::DeviceEvent begin = stream_->Record();
+    stream_->Launch(
+        [&](const tiering::StreamContext& context) { return runner_.Run(op, operands, context); });
+    const tiering::DeviceEvent end = stream_->Record();
+    STRATA_RETURN_IF_ERROR(end.Wait());
+    return std::chrono::duration<double>(end.time() - begin.time()).count();
   }
 
   const PlannedRun& run_;
@@ -138,6 +171,7 @@ class OpMeter {
   const tiering::Arena& host_;
   StepRunner& runner_;
   std::unique_ptr<tiering::DeviceStream> stream_;
+  std::vector<std::byte> filler_;
 };
 
 StepRunnerOptions MeterOptions(const PlannedRun& run) {
@@ -153,7 +187,7 @@ Result<std::vector<NodeIndex>> ChooseSamples(const PlannedRun& run, Communicator
                                              OpMeter& meter) {
   const bool has_others = communicator.world_size() > 1;
   const std::vector<NodeIndex> one_of_each = SampleNodes(run, has_others, 1);
-  meter.Fill(one_of_each);
+  STRATA_RETURN_IF_ERROR(meter.Fill(one_of_each));
   STRATA_RETURN_IF_ERROR(meter.Pass(one_of_each).status());
   STRATA_ASSIGN_OR_RETURN(const WorkByKind work, meter.Pass(one_of_each));
   double seconds = 0;
@@ -206,7 +240,7 @@ Status MeasureOps(const PlannedRun& run, tiering::Device& device, const tiering:
   OpMeter meter(run, device, host, runner);
   STRATA_ASSIGN_OR_RETURN(const std::vector<NodeIndex> nodes,
                           ChooseSamples(run, communicator, meter));
-  meter.Fill(nodes);
+  STRATA_RETURN_IF_ERROR(meter.Fill(nodes));
   STRATA_RETURN_IF_ERROR(meter.Pass(nodes).status());  // does not count
   std::vector<WorkByKind> passes;
   for (size_t i = 0; i < kPasses; ++i) {

@@ -8,9 +8,9 @@
 #include <utility>
 
 #include "aio/base/units.h"
-#include "engine/kernels/cpu_kernels.h"
 #include "engine/train/host_cache.h"
 #include "engine/train/recompute.h"
+#include "engine/train/run_device.h"
 #include "engine/train/step_kinds.h"
 #include "prefetch/compile.h"
 #include "tiering/arena.h"
@@ -158,6 +158,15 @@ class StoreNumbers {
   std::map<std::string, tiering::StoreBlock> by_name_;
 };
 
+// About an A100's, until the rates are measured or given.
+prefetch::Hardware SomeGpu() {
+  prefetch::Hardware hardware;
+  hardware.h2d_bytes_per_s = hardware.d2h_bytes_per_s = 2.2e10;
+  hardware.compute_default_per_s = 1.5e14;
+  hardware.device_memory_bytes_per_s = 1.2e12;
+  return hardware;
+}
+
 void PlanStore(PlannedRun& run) {
   run.store_directories = StoreDirectoriesOf(run.config);
   run.commits_every_step =
@@ -226,7 +235,9 @@ void AccountForVerify(const RunConfig& config, prefetch::Hardware& hardware) {
 }
 
 prefetch::Hardware HardwareOf(const RunConfig& config) {
-  prefetch::Hardware hardware = config.hardware.value_or(prefetch::Hardware{});
+  const bool is_gpu = config.train.device.kind == DeviceChoice::Kind::kCuda;
+  prefetch::Hardware hardware = config.hardware.value_or(is_gpu ? SomeGpu() : prefetch::Hardware{});
+  if (is_gpu) hardware.device_shares_cores = false;
   if (!config.hardware.has_value()) {
     hardware.cores = std::max(1u, std::thread::hardware_concurrency());
     hardware.op_threads = ResolveThreads(config);
@@ -249,7 +260,7 @@ Result<PlannedRun> PrepareRun(const RunConfig& config) {
                                 .weights_home = TierOf(config.zero.offload_param.device),
                                 .optimizer_home = TierOf(config.zero.offload_optimizer.device),
                                 .stage = static_cast<uint32_t>(config.zero.stage)});
-  STRATA_ASSIGN_OR_RETURN(run.kernels, MakeCpuKernels(run.threads));
+  STRATA_ASSIGN_OR_RETURN(run.kernels, MakeKernels(config.train.device, run.threads));
   BatchShape batch{.micro_batch = config.train.train_micro_batch_size_per_gpu,
                    .seq_len = config.data.seq_len};
   run.model = std::make_unique<LlamaModel>(config.model.llama, precision, batch, run.kernels.get(),

@@ -100,12 +100,13 @@ aio::IoEngineOptions IoEngineOptionsOf(const RunConfig& config, std::span<std::b
 // Whether the op's work is matrix products, counted in flops, or bytes.
 bool CountsFlops(OpRole role);
 
-// The rates of [hardware], or the defaults.
+// The rates of [hardware], or the defaults for its device.
 prefetch::Hardware HardwareOf(const RunConfig& config);
 // Reads are not hashed with [aio] verify = "off".
 void AccountForVerify(const RunConfig& config, prefetch::Hardware& hardware);
 
-// Moves no bytes and reads no weights. kResourceExhausted when the step does not fit its budgets:
+// [train] device is to be chosen by then (run_device.h); "auto" is planned as "cpu". Moves no bytes
+// and reads no weights. kResourceExhausted when the step does not fit its budgets:
 // with the smallest budgets that would, and what else to change.
 Result<PlannedRun> PlanRun(const RunConfig& config, const prefetch::Hardware& hardware);
 

@@ -22,6 +22,7 @@
 #include "engine/train/open_run_directory.h"
 #include "engine/train/plan_json.h"
 #include "engine/train/ranks.h"
+#include "engine/train/run_device.h"
 #include "engine/train/run_directory.h"
 #include "engine/train/run_record.h"
 #include "engine/train/run_state.h"
@@ -61,6 +62,9 @@ class Session final : public TrainingSession {
 
   Status Prepare(const SessionOptions& options) {
     STRATA_RETURN_IF_ERROR(FindRank(options));
+    STRATA_RETURN_IF_ERROR(Together(ChooseDevice()));
+    STRATA_RETURN_IF_ERROR(
+        CheckSame(*communicator_, "the kind of device", is_on_gpu() ? "cuda" : "cpu"));
     STRATA_RETURN_IF_ERROR(Together(CheckStart(options.start)));
     STRATA_RETURN_IF_ERROR(Together(OpenDatasets()));
     STRATA_RETURN_IF_ERROR(Together(PlanAndAllocate(options)));
@@ -82,9 +86,11 @@ class Session final : public TrainingSession {
  private:
   // Ok where it is on all ranks, so that none waits for one that has failed.
   Status Together(const Status& mine) { return AgreeOn(*communicator_, mine); }
+  bool is_on_gpu() const { return config_.train.device.kind == DeviceChoice::Kind::kCuda; }
   bool is_first() const { return communicator_->rank() == 0; }
   Status CheckStart(SessionOptions::Start start) const;
   Status FindRank(const SessionOptions& options);
+  Status ChooseDevice();
   Status OpenDataset();
   Status OpenDatasets();
   Status MeasureAndPlanAgain();
@@ -122,6 +128,7 @@ class Session final : public TrainingSession {
   PlannedRun run_;
   std::unique_ptr<tiering::Device> device_;
   std::optional<tiering::Arena> host_;
+  std::unique_ptr<tiering::HostRegistration> host_registration_;
   std::unique_ptr<aio::IoEngine> engine_;
   std::optional<FirstStateSource> first_state_;
   std::optional<RunDirectory> directory_;
@@ -174,6 +181,16 @@ Status Session::FindRank(const SessionOptions& options) {
   return CheckSame(*communicator_, "the configuration", config_toml_);
 }
 
+Status Session::ChooseDevice() {
+  const LocalRank local{communicator_->local_rank(), communicator_->local_size()};
+  STRATA_ASSIGN_OR_RETURN(ChosenDevice chosen, engine::ChooseDevice(config_.train.device, local));
+  config_.train.device = chosen.device;
+  if (chosen.passes_over_gpu) Log(Severity::kWarning, "train", "device cpu: {}", chosen.reason);
+  if (is_on_gpu() && is_first())
+    Log(Severity::kInfo, "train", "device {}: {}", ToText(chosen.device), chosen.reason);
+  return OkStatus();
+}
+
 // One rank of each machine reads the text, the others what it made of it.
 Status Session::OpenDatasets() {
   const bool is_reader = communicator_->local_rank() == 0;
@@ -207,10 +224,12 @@ Status Session::PlanAndAllocate(const SessionOptions& options) {
   const auto sharing =
       communicator_->local_size() > 1 ? aio::Sharing::kShared : aio::Sharing::kPrivate;
   STRATA_ASSIGN_OR_RETURN(run_, PlanRun(config_, HardwareOf(config_)));
-  STRATA_ASSIGN_OR_RETURN(device_, tiering::CreateCpuDevice(config_.memory.device_bytes, sharing));
+  STRATA_ASSIGN_OR_RETURN(device_,
+                          CreateDevice(config_.train.device, config_.memory.device_bytes, sharing));
   STRATA_ASSIGN_OR_RETURN(tiering::Arena host,
                           tiering::Arena::Create("host", config_.memory.host_bytes));
   host_.emplace(std::move(host));
+  STRATA_ASSIGN_OR_RETURN(host_registration_, device_->RegisterHostMemory(host_->bytes()));
   STRATA_ASSIGN_OR_RETURN(engine_,
                           options.create_engine(IoEngineOptionsOf(config_, host_->bytes())));
   watchdog_->WatchEngine(engine_.get());
@@ -237,6 +256,10 @@ Status Session::MeasureAndPlanAgain() {
 // What ranks of this machine read of each other: what is exchanged is on the device.
 Status Session::ShareMemory() {
   if (communicator_->world_size() == 1) return OkStatus();
+  if (is_on_gpu()) {
+    const int gpu = static_cast<int>(*config_.train.device.gpu);
+    STRATA_RETURN_IF_ERROR(communicator_->UseGpu({.device = gpu}));
+  }
   STRATA_RETURN_IF_ERROR(communicator_->ShareMemory(device_->memory(), device_->memory_fd()));
   shares_memory_ = true;
   return OkStatus();

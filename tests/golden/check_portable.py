@@ -34,6 +34,7 @@ num_key_value_heads = 2
 path = "{0}/text.txt"
 seq_len = 32
 [train]
+device = "cpu"
 run_dir = "{0}/run"
 steps = 3
 train_batch_size = 2

@@ -45,6 +45,7 @@ CONFIG = """
 path = "{text}"
 seq_len = {seq_len}
 [train]
+device = "cpu"
 run_dir = "{run}"
 steps = {steps}
 train_batch_size = {batch}

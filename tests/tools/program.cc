@@ -118,6 +118,7 @@ num_key_value_heads = 2
 path = "text.txt"
 seq_len = 32
 [train]
+device = "cpu"
 run_dir = "{0}/run"
 steps = {1}
 train_batch_size = 2

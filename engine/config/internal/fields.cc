@@ -39,6 +39,7 @@ void VisitTrain(FieldVisitor& v, TrainConfig& train) {
   v.Require("run_dir");
   v.Integer("steps", train.steps, {1, kSteps.max});
   v.Require("steps");
+  v.Device("device", train.device);
   v.Integer("train_batch_size", train.train_batch_size, kBatch);
   v.Integer("train_micro_batch_size_per_gpu", train.train_micro_batch_size_per_gpu, kBatch);
   v.Integer("gradient_accumulation_steps", train.gradient_accumulation_steps, kBatch);

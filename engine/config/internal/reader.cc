@@ -192,6 +192,15 @@ void Reader::ChoiceField(std::string_view key, size_t& index,
            fmt::format("{}\"{}\"", names.size() > 1 ? "one of " : "", fmt::join(names, "\", \"")));
 }
 
+void Reader::Device(std::string_view key, DeviceChoice& device) {
+  Found found = Find(key);
+  if (!found) return;
+  std::optional<DeviceChoice> choice;
+  if (found.node->is_string()) choice = ParseDeviceChoice(found.node->as_string()->get());
+  if (!choice) return Complain(found, key, R"("auto", "cpu", "cuda" or "cuda:N", N from 0 on)");
+  device = *choice;
+}
+
 void Reader::Path(std::string_view key, std::string& path, PathBase base) {
   Found found = Find(key);
   if (found && !ReadPath(found, base, path)) Complain(found, key, "a path in quotes");

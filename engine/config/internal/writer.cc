@@ -79,6 +79,10 @@ void Writer::ChoiceField(std::string_view key, size_t& index,
   Line(key, QuoteToml(names[index]));
 }
 
+void Writer::Device(std::string_view key, DeviceChoice& device) {
+  Line(key, QuoteToml(ToText(device)));
+}
+
 void Writer::Path(std::string_view key, std::string& path, PathBase /*base*/) {
   if (!path.empty()) Line(key, QuoteToml(path));
 }

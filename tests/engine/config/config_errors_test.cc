@@ -83,6 +83,15 @@ TEST(ConfigErrors, AnUnknownChoiceListsThem) {
               HasSubstr("\"auto\", \"io_uring\", \"libaio\", \"posix\""));
 }
 
+TEST(ConfigErrors, ADeviceIsAutoCpuCudaOrOneGpu) {
+  for (const char* device : {"gpu", "cuda:", "cuda:-1", "cuda:1x", "cuda:99999", "CPU", ""})
+    EXPECT_THAT(
+        ErrorOf({std::string("train.device=\"") + device + "\""}),
+        HasSubstr("[train] device must be \"auto\", \"cpu\", \"cuda\" or \"cuda:N\", N from 0"))
+        << device;
+  EXPECT_THAT(ErrorOf({"train.device=0"}), HasSubstr("[train] device must be"));
+}
+
 TEST(ConfigErrors, ALossScaleIsForFp16) {
   EXPECT_THAT(ErrorOf({"fp16.hysteresis=3"}), HasSubstr("precision = \"fp16\""));
   EXPECT_THAT(ErrorOf({"train.precision=fp16", "optimizer.state=split"}),

@@ -35,6 +35,19 @@ TEST(RunConfig, WhatIsLeftOutHasItsDefault) {
   EXPECT_FALSE(config.hardware.has_value());
 }
 
+TEST(RunConfig, TheDeviceIsReadAndWrittenAsItStands) {
+  using Kind = DeviceChoice::Kind;
+  EXPECT_EQ(MinimalWith({}).train.device, DeviceChoice{});
+  EXPECT_EQ(MinimalWith({"train.device=cpu"}).train.device, DeviceChoice{Kind::kCpu});
+  EXPECT_EQ(MinimalWith({"train.device=cuda"}).train.device, DeviceChoice{Kind::kCuda});
+  EXPECT_EQ(MinimalWith({"train.device=cuda:12"}).train.device, (DeviceChoice{Kind::kCuda, 12}));
+  for (const char* device : {"auto", "cpu", "cuda", "cuda:0"}) {
+    const RunConfig config = MinimalWith({std::string("train.device=") + device});
+    EXPECT_THAT(ToToml(config), HasSubstr(std::string("device = \"") + device + "\"\n"));
+    EXPECT_EQ(ParseRunConfig(ToToml(config), "again").value(), config);
+  }
+}
+
 TEST(RunConfig, KeysWithoutEffectAreTakenAndTold) {
   const RunConfig config = MinimalWith({"zero_optimization.overlap_comm=true",
                                         "zero_optimization.reduce_bucket_size=5e8",

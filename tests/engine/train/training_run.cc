@@ -26,6 +26,7 @@ max_position_embeddings = 64
 seq_len = 32
 
 [train]
+device = "cpu"
 steps = 4
 train_batch_size = 4
 gradient_accumulation_steps = 2
