@@ -46,4 +46,10 @@ std::unique_ptr<Kernels> MakeTestKernels() {
                                            OrDie(tiering::CreateCudaDevice(0, kDeviceBytes)));
 }
 
+std::vector<std::unique_ptr<Kernels>> MakeAllTestKernels() {
+  std::vector<std::unique_ptr<Kernels>> all;
+  all.push_back(MakeTestKernels());
+  return all;
+}
+
 }  // namespace strata::engine

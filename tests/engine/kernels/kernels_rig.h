@@ -5,6 +5,7 @@
 
 #include <memory>
 #include <string>
+#include <vector>
 
 #include "engine/kernels/kernels.h"
 
@@ -14,6 +15,8 @@ namespace strata::engine {
 std::string MissingForTestKernels();
 // They take operands in host memory, whatever the device.
 std::unique_ptr<Kernels> MakeTestKernels();
+// One of each kind: on the host's cores one per instruction set.
+std::vector<std::unique_ptr<Kernels>> MakeAllTestKernels();
 
 // A fixture of the kernels of this program.
 template <typename Base>

@@ -17,6 +17,7 @@ class Everything {
     outputs_.clear();
     Products(kernels);
     Rows(kernels);
+    Squares(kernels);
     Heads(kernels);
     return std::move(outputs_);
   }
@@ -29,6 +30,10 @@ class Everything {
   }
   const TestMatrix& Sum(DType dtype, size_t rows, size_t cols) {
     return outputs_.emplace_back(Filled(dtype, rows, cols, 0.125));
+  }
+
+  void Number(double value) {
+    std::memcpy(Out(DType::kF32, 1, 2).view().data, &value, sizeof(value));
   }
 
   void Products(Kernels& kernels) {
@@ -68,11 +73,25 @@ class Everything {
     for (size_t i = 0; i < kRows; ++i) ids[i] = static_cast<int32_t>(i * i % 100);
     double loss = 0;
     CrossEntropyOf(kernels, logits, ids, 1, Out(dtype_, kRows, kCols), &loss);
-    const TestMatrix& loss_bits = Out(DType::kF32, 1, 2);
-    std::memcpy(loss_bits.view().data, &loss, sizeof(loss));
+    Number(loss);
     const TestMatrix rows = Random(7, dtype_, kRows, kCols);
     ExpectOk(kernels.EmbeddingForward(kStream, rows, 0, ids, Out(dtype_, kRows, kCols)));
     ExpectOk(kernels.EmbeddingBackward(kStream, ids, rows, 0, Sum(DType::kF32, 100, kCols)));
+  }
+
+  // Of several pieces, and of one that ends within a group of sixteen.
+  void Squares(Kernels& kernels) {
+    for (const size_t n : {15u, 200'003u}) {
+      const TestMatrix from = Random(12, DType::kF32, 1, n);
+      const TestMatrix& to = Out(dtype_, 1, n);
+      double squares = 0;
+      ExpectOk(kernels.RoundAndSumSquares(kStream, {from.floats(), n}, to.view().data, dtype_,
+                                          &squares, {}));
+      Number(squares);
+      ExpectOk(kernels.SumOfSquares(kStream, {to.view().data, n * SizeOf(dtype_)}, dtype_, &squares,
+                                    {}));
+      Number(squares);
+    }
   }
 
   void Heads(Kernels& kernels) {

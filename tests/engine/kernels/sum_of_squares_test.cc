@@ -2,6 +2,7 @@
 #include <bit>
 #include <limits>
 
+#include "tests/engine/kernels/kernels_rig.h"
 #include "tests/engine/kernels/kernels_testing.h"
 
 namespace strata::engine {
@@ -12,13 +13,12 @@ constexpr float kInfinity = std::numeric_limits<float>::infinity();
 // One after the other: what the sums mean, not their order.
 double PlainSum(const TestMatrix& x) { return Dot(x, x); }
 
-double SumOf(const TestMatrix& x, uint32_t num_threads,
-             std::string_view instruction_set = InstructionSets().back()) {
+using Numbers = std::span<const std::byte>;
+
+double SumOf(Kernels& kernels, const TestMatrix& x) {
   double squares = -1;
-  ExpectOk(MakeCpuKernels(num_threads, instruction_set)
-               .value()
-               ->SumOfSquares(kStream, std::span(x.view().data, x.cols() * SizeOf(x.dtype())),
-                              x.dtype(), &squares, {}));
+  ExpectOk(kernels.SumOfSquares(kStream, Numbers(x.view().data, x.cols() * SizeOf(x.dtype())),
+                                x.dtype(), &squares, {}));
   return squares;
 }
 
@@ -29,55 +29,49 @@ double Round(Kernels& kernels, const TestMatrix& from, const TestMatrix& to) {
   return squares;
 }
 
-TEST(SumOfSquares, IsTheSumInDoubleWithTheSameBitsForAllThreadsAndInstructionSets) {
+using SumOfSquaresTest = WithTestKernels<testing::Test>;
+
+TEST_F(SumOfSquaresTest, IsTheSumInDouble) {
   for (const size_t n : {0u, 1u, 17u, 65536u, 200'003u}) {
     for (const DType dtype : {DType::kF32, DType::kBf16, DType::kF16}) {
       const TestMatrix x = Random(1, dtype, 1, n);
-      const double baseline = SumOf(x, 1, "baseline");
-      EXPECT_NEAR(baseline, PlainSum(x), 1e-12 * baseline);
-      for (const std::string_view isa : InstructionSets()) EXPECT_EQ(SumOf(x, 1, isa), baseline);
-      for (const uint32_t num_threads : {2u, 3u}) EXPECT_EQ(SumOf(x, num_threads), baseline);
+      const double plain = PlainSum(x);
+      EXPECT_NEAR(SumOf(*kernels_, x), plain, 1e-12 * plain);
     }
   }
 }
 
-// One call sums at most 256 pieces of 65536 before it starts over.
-TEST(SumOfSquares, MoreThan16MillionElementsAreAllCounted) {
+// On the host one call sums at most 256 pieces of 65536 before it starts over.
+TEST_F(SumOfSquaresTest, MoreThan16MillionElementsAreAllCounted) {
   const std::vector<Bf16> ones(256 * 65536 + 70'000, ToBf16(1));
   double squares = -1;
-  ExpectOk(MakeCpuKernels(2).value()->SumOfSquares(kStream, std::as_bytes(std::span(ones)),
-                                                   DType::kBf16, &squares, {}));
+  ExpectOk(
+      kernels_->SumOfSquares(kStream, std::as_bytes(std::span(ones)), DType::kBf16, &squares, {}));
   EXPECT_EQ(squares, static_cast<double>(ones.size()));
 }
 
-TEST(SumOfSquares, AGradientThatIsNotFiniteShowsAndALargeOneDoesNotOverflow) {
+TEST_F(SumOfSquaresTest, AGradientThatIsNotFiniteShowsAndALargeOneDoesNotOverflow) {
   TestMatrix x = Filled(DType::kF32, 1, 1000, 3e38);
-  EXPECT_TRUE(std::isfinite(SumOf(x, 1)));
+  EXPECT_TRUE(std::isfinite(SumOf(*kernels_, x)));
   for (const float bad : {std::numeric_limits<float>::quiet_NaN(), -kInfinity}) {
     x.Set(0, 999, static_cast<double>(bad));
-    EXPECT_FALSE(std::isfinite(SumOf(x, 1)));
+    EXPECT_FALSE(std::isfinite(SumOf(*kernels_, x)));
   }
 }
 
-class RoundAndSumSquares : public testing::TestWithParam<DType> {};
+class RoundAndSumSquares : public WithTestKernels<testing::TestWithParam<DType>> {};
 
-TEST_P(RoundAndSumSquares, HasTheBitsOfACastAndASumAfterItForAllThreadsAndInstructionSets) {
+TEST_P(RoundAndSumSquares, HasTheBitsOfACastAndASumAfterIt) {
   for (const size_t n : {1u, 15u, 16u, 17u, 65536u, 200'003u}) {
+    SCOPED_TRACE(n);
     const TestMatrix from = Random(2, DType::kF32, 1, n);
     const TestMatrix expected = Poisoned(GetParam(), 1, n);
-    const std::unique_ptr<Kernels> plain = MakeCpuKernels(1, "baseline").value();
-    ExpectOk(plain->Cast(kStream, from, expected));
-    const double squares = SumOf(expected, 1, "baseline");
-    for (const std::string_view isa : InstructionSets()) {
-      for (const uint32_t num_threads : {1u, 2u, 3u}) {
-        SCOPED_TRACE(testing::Message() << n << " " << isa << " threads=" << num_threads);
-        // Something beyond the end, which must stay.
-        const TestMatrix rounded = Poisoned(GetParam(), 1, n, /*padding=*/1);
-        EXPECT_EQ(Round(**MakeCpuKernels(num_threads, isa), from, rounded), squares);
-        EXPECT_TRUE(rounded.SameBits(expected));
-        EXPECT_TRUE(std::isnan(rounded.Get(0, n)));
-      }
-    }
+    ExpectOk(kernels_->Cast(kStream, from, expected));
+    // Something beyond the end, which must stay.
+    const TestMatrix rounded = Poisoned(GetParam(), 1, n, /*padding=*/1);
+    EXPECT_EQ(Round(*kernels_, from, rounded), SumOf(*kernels_, expected));
+    EXPECT_TRUE(rounded.SameBits(expected));
+    EXPECT_TRUE(std::isnan(rounded.Get(0, n)));
   }
 }
 
@@ -100,7 +94,7 @@ TEST_P(RoundAndSumSquares, RoundsEveryNumberAsTheCastOfOneDoes) {
       if (std::isfinite(cast))
         expected_sum += static_cast<double>(cast) * static_cast<double>(cast);
     }
-    const double sum = Round(**MakeCpuKernels(1), from, rounded);
+    const double sum = Round(*kernels_, from, rounded);
     EXPECT_NEAR(sum, expected_sum, 1e-12 * expected_sum);
     for (size_t i = 0; i < kNumbers; ++i) {
       const float cast = CastOfOne(from.floats()[i], GetParam());
@@ -119,7 +113,7 @@ TEST_P(RoundAndSumSquares, WhatIsNotFiniteOnceRoundedShows) {
       TestMatrix from = Random(3, DType::kF32, 1, 70'001);
       from.Set(0, at, static_cast<double>(bad));
       const TestMatrix rounded(GetParam(), 1, from.cols());
-      const double squares = Round(**MakeCpuKernels(2), from, rounded);
+      const double squares = Round(*kernels_, from, rounded);
       const bool stays_finite = GetParam() == DType::kBf16 && bad == 65520.0f;
       EXPECT_EQ(std::isfinite(squares), stays_finite) << bad;
     }
