@@ -5,11 +5,11 @@
 
 namespace strata::engine::cuda {
 
-// Aligned to 16 bytes; what is in it at the start of a block is undefined. One array per block,
+// Aligned to 128 bytes; what is in it at the start of a block is undefined. One array per block,
 // whatever T: a kernel that wants several cuts them out of it.
 template <typename T>
 __device__ __forceinline__ T* DynamicShared() {
-  extern __shared__ __align__(16) unsigned char strata_dynamic_shared[];
+  extern __shared__ __align__(128) unsigned char strata_dynamic_shared[];
   return reinterpret_cast<T*>(strata_dynamic_shared);
 }
 
