@@ -2,7 +2,7 @@
 #include <utility>
 
 #include "aio/base/units.h"
-#include "engine/kernels/cuda/row_kernels.h"
+#include "engine/kernels/cuda_kernels.h"
 #include "tests/engine/kernels/kernels_on_device.h"
 #include "tests/engine/kernels/kernels_rig.h"
 #include "tests/or_die.h"
@@ -15,25 +15,6 @@ namespace {
 // Of what tests call at once.
 constexpr uint64_t kDeviceBytes = 128_MiB;
 
-// What a class that adds products and attention has.
-class RowsOnly final : public cuda::CudaRowKernels {
-  size_t MatMulWorkspaceBytes() const override { return 0; }
-  Status MatMul(const Stream&, const Matrix&, Transpose, const Matrix&, Transpose, const Matrix&,
-                Output, std::span<std::byte>) override {
-    return Unimplemented("a product");
-  }
-  size_t AttentionWorkspaceBytes(const AttentionShape&, DType) const override { return 0; }
-  Status AttentionForward(const Stream&, const AttentionShape&, const Matrix&, const Matrix&,
-                          const Matrix&, const Matrix&, float*, std::span<std::byte>) override {
-    return Unimplemented("attention");
-  }
-  Status AttentionBackward(const Stream&, const AttentionShape&, const Matrix&, const Matrix&,
-                           const Matrix&, const Matrix&, const float*, const Matrix&, const Matrix&,
-                           const Matrix&, const Matrix&, std::span<std::byte>) override {
-    return Unimplemented("attention");
-  }
-};
-
 }  // namespace
 
 std::string MissingForTestKernels() {
@@ -42,7 +23,7 @@ std::string MissingForTestKernels() {
 }
 
 std::unique_ptr<Kernels> MakeTestKernels() {
-  return std::make_unique<KernelsOnDevice>(std::make_unique<RowsOnly>(),
+  return std::make_unique<KernelsOnDevice>(OrDie(MakeCudaKernels(0)),
                                            OrDie(tiering::CreateCudaDevice(0, kDeviceBytes)));
 }
 

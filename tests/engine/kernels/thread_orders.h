@@ -7,7 +7,7 @@
 namespace strata::engine {
 
 // Calls visit(name) under each: on the emulator ascending, descending and shuffled ones, on a GPU
-// twice under its own.
+// and on the host's cores twice under their own.
 void ForEachThreadOrder(const std::function<void(const std::string& name)>& visit);
 
 }  // namespace strata::engine

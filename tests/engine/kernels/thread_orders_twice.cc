@@ -3,8 +3,8 @@
 namespace strata::engine {
 
 void ForEachThreadOrder(const std::function<void(const std::string& name)>& visit) {
-  visit("the GPU's");
-  visit("the GPU's, again");
+  visit("its own");
+  visit("its own, again");
 }
 
 }  // namespace strata::engine
