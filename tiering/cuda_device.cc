@@ -6,11 +6,11 @@
 #include <algorithm>
 #include <atomic>
 #include <cctype>
-#include <fstream>
 #include <utility>
 
 #include "aio/base/units.h"
 #include "tiering/cuda_status.h"
+#include "tiering/gpu_driver.h"
 #include "tiering/internal/cuda_stream.h"
 
 namespace strata::tiering {
@@ -66,20 +66,13 @@ Result<std::string> PciBusId(int gpu) {
   return id;
 }
 
-std::optional<uint32_t> NumaNodeOf(const std::string& pci_bus_id) {
-  std::ifstream file(fmt::format("/sys/bus/pci/devices/{}/numa_node", pci_bus_id));
-  int node = -1;
-  if (file >> node && node >= 0) return static_cast<uint32_t>(node);
-  return std::nullopt;
-}
-
 Result<CudaGpu> DescribeGpu(uint32_t index) {
   const int gpu = static_cast<int>(index);
   cudaDeviceProp properties = {};
   STRATA_RETURN_IF_ERROR(CudaStatus(cudaGetDeviceProperties(&properties, gpu),
                                     fmt::format("cuda:{}: asking what it is", index)));
   STRATA_ASSIGN_OR_RETURN(std::string pci_bus_id, PciBusId(gpu));
-  const std::optional<uint32_t> numa_node = NumaNodeOf(pci_bus_id);
+  const std::optional<uint32_t> numa_node = NumaNodeOfPciDevice(pci_bus_id);
   return CudaGpu{
       .index = index,
       .name = properties.name,

@@ -44,9 +44,10 @@ struct DoctorArguments {
   bool measure = false;
   std::string write;  // a file; implies measure
   bool ranks = false;
-  bool json = false;  // of ranks
+  bool json = false;
 };
-// What there is on this machine; measured, the rates that plans are made with.
+// What there is on this machine for training, what is wrong with it and what to do about that;
+// measured, the rates that plans are made with.
 int Doctor(const DoctorArguments& arguments);
 // Called by every rank of a job: whether they find each other and agree, and how fast they talk.
 int DoctorRanks(const DoctorArguments& arguments);

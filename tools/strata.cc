@@ -97,14 +97,15 @@ void AddDoctor(CLI::App& app, CommandLine& line) {
                                         "measure, and write the section to this file, too")
                            ->type_name("FILE")
                            ->needs(config);
-  CLI::Option* ranks =
-      command
-          ->add_flag("--ranks", line.doctor.ranks,
-                     "under a launcher: see that all ranks find each other and have the same "
-                     "program and configuration, and measure their collectives")
-          ->excludes(measure)
-          ->excludes(write);
-  command->add_flag("--json", line.doctor.json, "of --ranks: one JSON object")->needs(ranks);
+  command
+      ->add_flag("--ranks", line.doctor.ranks,
+                 "under a launcher: see that all ranks find each other and have the same "
+                 "program and configuration, and measure their collectives")
+      ->excludes(measure)
+      ->excludes(write);
+  command->add_flag("--json", line.doctor.json, "one JSON object instead of words")
+      ->excludes(measure)
+      ->excludes(write);
   command->callback([&line] { line.chosen = [&line] { return Doctor(line.doctor); }; });
 }
 

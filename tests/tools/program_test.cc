@@ -390,10 +390,27 @@ TEST_F(ProgramTest, ExportOfNothingNamesTheDirectory) {
   EXPECT_FALSE(fs::exists(directory_ + "/x"));
 }
 
+TEST_F(ProgramTest, DoctorSaysWhatThereIsAndWhatTrainingRunsOn) {
+  const std::string config = WriteTinyConfig(directory_, 2);
+  Outcome words = RunStrata({"doctor", config});
+  EXPECT_EQ(words.exit_code, 0);
+  EXPECT_THAT(words.out, AllOf(HasSubstr("[train] device = \"cpu\""), HasSubstr("trains on cpu"),
+                               HasSubstr("cuBLASLt"), HasSubstr("io_uring"),
+                               HasSubstr(directory_ + "/nvme")));
+  Outcome outcome = RunStrata({"doctor", config, "--json"});
+  ASSERT_EQ(outcome.exit_code, 0) << outcome.err;
+  std::vector<std::string> subjects;
+  for (const auto& subject : nlohmann::json::parse(outcome.out)["subjects"])
+    subjects.push_back(subject["subject"]);
+  EXPECT_THAT(subjects, IsSupersetOf({"training", "GPUs", "libraries", "machine"}));
+  Outcome absent = RunStrata({"doctor", config, "--set", "train.device=cuda:99"});
+  EXPECT_EQ(absent.exit_code, 0);
+  EXPECT_THAT(absent.out, AllOf(HasSubstr("cannot be had"), HasSubstr("problem")));
+}
+
 TEST_F(ProgramTest, DoctorPrintsAHardwareSectionThatPlanTakes) {
   std::string config = WriteTinyConfig(directory_, 2);
   std::string section = directory_ + "/hardware.toml";
-  EXPECT_EQ(RunStrata({"doctor", config}).exit_code, 0);
   Outcome outcome = RunStrata({"doctor", config, "--measure", "--write", section});
   ASSERT_EQ(outcome.exit_code, 0) << outcome.err;
   EXPECT_THAT(outcome.out, AllOf(StartsWith("[hardware]"), HasSubstr("nvme_mixed_bytes_per_s"),
