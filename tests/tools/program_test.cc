@@ -395,14 +395,14 @@ TEST_F(ProgramTest, DoctorSaysWhatThereIsAndWhatTrainingRunsOn) {
   const std::string config = WriteTinyConfig(directory_, 2);
   Outcome words = RunStrata({"doctor", config});
   EXPECT_EQ(words.exit_code, 0);
-  EXPECT_THAT(words.out, AllOf(HasSubstr("[train] device = \"cpu\""), HasSubstr("trains on cpu"),
-                               HasSubstr("cuBLASLt"), HasSubstr("io_uring"),
-                               HasSubstr(directory_ + "/nvme")));
+  EXPECT_THAT(words.out,
+              AllOf(HasSubstr("[train] device = \"cpu\""), HasSubstr("trains on cpu"),
+                    HasSubstr("cuBLASLt"), HasSubstr("io_uring"), HasSubstr(directory_ + "/nvme")));
   Outcome outcome = RunStrata({"doctor", config, "--json"});
   ASSERT_EQ(outcome.exit_code, 0) << outcome.err;
   std::vector<std::string> subjects;
-  for (const auto& subject : nlohmann::json::parse(outcome.out)["subjects"])
-    subjects.push_back(subject["subject"]);
+  const nlohmann::json json = nlohmann::json::parse(outcome.out);
+  for (const auto& subject : json["subjects"]) subjects.push_back(subject["subject"]);
   EXPECT_THAT(subjects, IsSupersetOf({"training", "GPUs", "libraries", "machine"}));
   Outcome absent = RunStrata({"doctor", config, "--set", "train.device=cuda:99"});
   EXPECT_EQ(absent.exit_code, 0);
