@@ -7,7 +7,7 @@
 #include <cerrno>
 #include <cstring>
 
-#include "tools/launch/address.h"
+#include "aio/base/address.h"
 
 namespace strata::launch {
 namespace {

@@ -12,8 +12,8 @@
 #include <string>
 #include <string_view>
 
+#include "aio/base/descriptor.h"
 #include "aio/base/status.h"
-#include "tools/launch/descriptor.h"
 #include "tools/launch/event_loop.h"
 #include "tools/launch/sha256.h"
 

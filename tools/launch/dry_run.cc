@@ -2,7 +2,7 @@
 
 #include <nlohmann/json.hpp>
 
-#include "tools/launch/address.h"
+#include "aio/base/address.h"
 #include "tools/launch/binding.h"
 #include "tools/launch/commands.h"
 #include "tools/launch/launcher.h"

@@ -11,7 +11,7 @@
 #include <memory>
 #include <optional>
 
-#include "tools/launch/address.h"
+#include "aio/base/address.h"
 #include "tools/launch/channel.h"
 #include "tools/launch/commands.h"
 #include "tools/launch/node_daemon.h"

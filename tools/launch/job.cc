@@ -5,7 +5,7 @@
 #include <initializer_list>
 #include <limits>
 
-#include "tools/launch/address.h"
+#include "aio/base/address.h"
 #include "tools/launch/hostfile.h"
 
 namespace strata::launch {

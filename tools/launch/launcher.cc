@@ -12,8 +12,8 @@
 #include <memory>
 #include <optional>
 
+#include "aio/base/address.h"
 #include "aio/file.h"
-#include "tools/launch/address.h"
 #include "tools/launch/binding.h"
 #include "tools/launch/commands.h"
 #include "tools/launch/follower.h"

@@ -9,7 +9,7 @@
 #include <cstdlib>
 #include <memory>
 
-#include "tools/launch/address.h"
+#include "aio/base/address.h"
 #include "tools/launch/channel.h"
 #include "tools/launch/commands.h"
 #include "tools/launch/messages.h"

@@ -9,8 +9,8 @@
 #include <utility>
 #include <vector>
 
+#include "aio/base/descriptor.h"
 #include "aio/base/status.h"
-#include "tools/launch/descriptor.h"
 #include "tools/launch/event_loop.h"
 
 namespace strata::launch {

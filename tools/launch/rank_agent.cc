@@ -13,8 +13,8 @@
 #include <filesystem>
 #include <memory>
 
+#include "aio/base/address.h"
 #include "tiering/topology.h"
-#include "tools/launch/address.h"
 #include "tools/launch/binding.h"
 #include "tools/launch/channel.h"
 #include "tools/launch/commands.h"

@@ -8,8 +8,8 @@
 #include <cerrno>
 #include <filesystem>
 
+#include "aio/base/descriptor.h"
 #include "aio/file.h"
-#include "tools/launch/descriptor.h"
 #include "tools/launch/sha256.h"
 
 namespace strata::launch {

@@ -4,10 +4,15 @@
 
 #include <algorithm>
 
-#include "tools/launch/address.h"
+#include "aio/base/address.h"
 
 namespace strata::launch {
 namespace {
+
+constexpr ListenAdvice kAdvice = {
+    .port_in_use = "choose another --master-port on every node",
+    .host_name = "--master-addr",
+    .not_here = "node-rank 0 must be started where --master-addr points to"};
 
 // More that have not shown who they are would only use up our descriptors.
 constexpr size_t kMaxChannels = 1 << 16;
@@ -22,7 +27,7 @@ Server::~Server() {
 }
 
 Status Server::Listen(const std::string& address) {
-  STRATA_ASSIGN_OR_RETURN(Descriptor listener, ListenOn(address));
+  STRATA_ASSIGN_OR_RETURN(Descriptor listener, ListenOn(address, kAdvice));
   const int fd = listener.get();
   listeners_.push_back(std::move(listener));
   loop_.Watch(fd, POLLIN, [this, fd](short) { AcceptAll(fd); });

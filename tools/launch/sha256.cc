@@ -11,7 +11,7 @@
 #include <cstring>
 #include <vector>
 
-#include "tools/launch/descriptor.h"
+#include "aio/base/descriptor.h"
 
 namespace strata::launch {
 namespace {

@@ -1,4 +1,4 @@
-#include "tools/launch/address.h"
+#include "aio/base/address.h"
 
 #include <arpa/inet.h>
 #include <fcntl.h>
@@ -18,7 +18,7 @@
 #include <memory>
 #include <optional>
 
-namespace strata::launch {
+namespace strata {
 namespace {
 
 constexpr std::string_view kUnix = "unix:";
@@ -79,20 +79,20 @@ Result<Descriptor> ListenOnUnix(const std::string& address) {
   return listener;
 }
 
-Status ListenError(int error_number, const std::string& address, const HostAndPort& parts) {
+Status ListenError(int error_number, const std::string& address, const HostAndPort& parts,
+                   const ListenAdvice& advice) {
   if (error_number == EADDRINUSE) {
-    return FailedPrecondition(
-        fmt::format("port {} is in use on this machine, perhaps by another job: choose another "
-                    "--master-port on every node (ss -ltnp 'sport = :{}' shows who)",
-                    parts.port, parts.port));
+    return FailedPrecondition(fmt::format(
+        "port {} is in use on this machine, perhaps by another job: {} (ss -ltnp 'sport = :{}' "
+        "shows who)",
+        parts.port, advice.port_in_use, parts.port));
   }
   if (error_number == EADDRNOTAVAIL) {
     std::string own;
     for (const std::string& one : OwnAddresses()) own += (own.empty() ? "" : ", ") + one;
-    return InvalidArgument(
-        fmt::format("--master-addr '{}' is not this machine, which is {} ({}): node-rank 0 must be "
-                    "started where --master-addr points to",
-                    parts.host, HostName(), own.empty() ? "no addresses" : own));
+    return InvalidArgument(fmt::format("{} '{}' is not this machine, which is {} ({}): {}",
+                                       advice.host_name, parts.host, HostName(),
+                                       own.empty() ? "no addresses" : own, advice.not_here));
   }
   return ErrnoStatus(error_number, "listen on " + address);
 }
@@ -150,7 +150,7 @@ std::string TcpAddress(const std::string& host, uint16_t port) {
   return is_ipv6 ? fmt::format("[{}]:{}", host, port) : fmt::format("{}:{}", host, port);
 }
 
-Result<Descriptor> ListenOn(const std::string& address) {
+Result<Descriptor> ListenOn(const std::string& address, const ListenAdvice& advice) {
   if (address.starts_with(kUnix)) return ListenOnUnix(address);
   STRATA_ASSIGN_OR_RETURN(HostAndPort parts, Split(address));
   STRATA_ASSIGN_OR_RETURN(AddressList list, Resolve(parts, AI_PASSIVE));
@@ -162,7 +162,7 @@ Result<Descriptor> ListenOn(const std::string& address) {
     // A port in use says more than the machine's lack of IPv6.
     if (error != EADDRINUSE) error = result;
   }
-  return ListenError(error, address, parts);
+  return ListenError(error, address, parts, advice);
 }
 
 Result<Descriptor> ConnectTo(const std::string& address, std::chrono::milliseconds timeout) {
@@ -221,4 +221,4 @@ std::string HostName() {
   return gethostname(name.data(), name.size() - 1) == 0 ? name.data() : "unknown-host";
 }
 
-}  // namespace strata::launch
+}  // namespace strata
