@@ -176,9 +176,10 @@ struct CommunicatorOptions {
 
 std::unique_ptr<Communicator> MakeSelfCommunicator();
 
-// The communicator for this process's place in the job: `self` for one rank, `mpi` for more. Called
-// by all ranks. kUnavailable when the plugin or the MPI library is missing or the ranks were not
-// started under MPI's runtime; says what to do.
+// The communicator for this process's place in the job: `self` for one rank; of more, `mpi` where
+// MPI's runtime has started them, else `tcp` where MASTER_ADDR says where rank 0 is. Called by all
+// ranks. kUnavailable when the plugin or the MPI library is missing or there is neither runtime nor
+// address; says what to do. Over TCP it fails when a rank has not come until the deadline.
 Result<std::unique_ptr<Communicator>> MakeCommunicator(const RankEnvironment& environment,
                                                        const CommunicatorOptions& options = {});
 

@@ -123,15 +123,30 @@ Status PlaceInNode(const Names& names, RankEnvironment* environment) {
                   *environment->local_rank, *environment->local_size));
 }
 
-Status FindMaster(RankEnvironment* environment) {
-  environment->master_addr = Value("MASTER_ADDR").value_or("");
-  STRATA_ASSIGN_OR_RETURN(const std::optional<uint32_t> port, Read("MASTER_PORT"));
+// 0 when unset.
+Result<uint16_t> ReadPort(const char* name) {
+  STRATA_ASSIGN_OR_RETURN(const std::optional<uint32_t> port, Read(name));
   if (port.value_or(0) > std::numeric_limits<uint16_t>::max()) {
     return InvalidArgument(
-        fmt::format("environment variable MASTER_PORT={} is not a port; unset it", *port));
+        fmt::format("environment variable {}={} is not a port; unset it", name, *port));
   }
-  environment->master_port = static_cast<uint16_t>(port.value_or(0));
+  return static_cast<uint16_t>(port.value_or(0));
+}
+
+Status FindMaster(RankEnvironment* environment) {
+  environment->master_addr = Value("MASTER_ADDR").value_or("");
+  STRATA_ASSIGN_OR_RETURN(environment->master_port, ReadPort("MASTER_PORT"));
+  STRATA_ASSIGN_OR_RETURN(const uint16_t own, ReadPort("STRATA_MASTER_PORT"));
+  if (own != 0) environment->control_port = own;
+  if (own != 0 || environment->master_port == 0) return OkStatus();
+  if (environment->master_port == std::numeric_limits<uint16_t>::max())
+    return InvalidArgument("no port follows MASTER_PORT=65535: set STRATA_MASTER_PORT");
+  environment->control_port = static_cast<uint16_t>(environment->master_port + 1);
   return OkStatus();
+}
+
+bool IsUnderMpi() {
+  return Value("PMIX_RANK") || Value("OMPI_COMM_WORLD_RANK") || Value("PMI_RANK");
 }
 
 }  // namespace
@@ -143,6 +158,7 @@ Result<RankEnvironment> ReadRankEnvironment() {
     STRATA_RETURN_IF_ERROR(PlaceInNode(*launcher, &environment));
   }
   STRATA_RETURN_IF_ERROR(FindMaster(&environment));
+  environment.is_under_mpi = IsUnderMpi();
   return environment;
 }
 

@@ -23,6 +23,10 @@ struct RankEnvironment {
   std::optional<uint32_t> node = {};
   std::string master_addr = {};  // MASTER_ADDR, MASTER_PORT; empty and 0 when unset
   uint16_t master_port = 0;
+  // Where rank 0 listens for the other ranks when they meet over TCP: STRATA_MASTER_PORT, or the
+  // port after MASTER_PORT, which under torchrun is the agent's own.
+  uint16_t control_port = 29501;
+  bool is_under_mpi = false;  // a runtime of MPI's has started this process, and knows the others
   std::string world_size_variable = {};  // the one that was read, for messages
 };
 

@@ -1,5 +1,6 @@
 #include "engine/comm/internal/board.h"
 
+#include <fmt/format.h>
 #include <linux/futex.h>
 #include <sys/syscall.h>
 #include <time.h>
@@ -7,6 +8,8 @@
 
 #include <cerrno>
 #include <climits>
+
+#include "aio/base/units.h"
 
 namespace strata::engine {
 
@@ -33,6 +36,16 @@ void SleepOn(RankBoard& board, SharedCounter& counter, uint32_t value,
     STRATA_CHECK(slept == 0 || errno == EAGAIN || errno == EINTR || errno == ETIMEDOUT);
   }
   board.sleepers.fetch_sub(1, std::memory_order_seq_cst);
+}
+
+std::string ShownPayload(const Announcement& announcement) {
+  return fmt::format("{} {} ({})", CollectiveName(announcement.collective), announcement.number,
+                     FormatBytes(announcement.size_bytes));
+}
+
+std::string ShownFully(const Announcement& announcement) {
+  return fmt::format("{} of {} bytes, {}, root {}", CollectiveName(announcement.collective),
+                     announcement.size_bytes, DTypeName(announcement.dtype), announcement.root);
 }
 
 }  // namespace strata::engine

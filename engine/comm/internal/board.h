@@ -7,6 +7,7 @@
 #include <array>
 #include <atomic>
 #include <cstdint>
+#include <string>
 
 #include "aio/base/status.h"
 #include "engine/comm/communicator.h"
@@ -38,6 +39,9 @@ struct Announcement {
   }
 };
 
+std::string ShownPayload(const Announcement& announcement);  // "all-gather 17 (1.5 MiB)"
+std::string ShownFully(const Announcement& announcement);  // "all-gather of 64 bytes, fp32, root 0"
+
 // Written by its rank, read and slept on by others. A line of the cache each, so that who waits for
 // one does not slow down another.
 struct alignas(64) SharedCounter {
@@ -58,6 +62,18 @@ struct ChannelBoard {
   std::array<Announcement, 2> announcements;
 };
 
+// What a rank shows of its collectives on a GPU. Those of one number are the same on all ranks.
+struct GpuBoard {
+  static constexpr size_t kNumKept = 32;
+  struct Kept {
+    std::atomic<uint64_t> number = 0;  // 0 while it is written
+    std::atomic<uint64_t> what = 0;    // collective, dtype and root
+    std::atomic<uint64_t> size_bytes = 0;
+  };
+  std::atomic<uint64_t> arrived = 0;  // the last one that its stream has come to
+  std::array<Kept, kNumKept> kept;    // by number
+};
+
 struct RankBoard {
   uint64_t nonce = 0;  // of the job and the rank, so that nobody takes another file for it
   std::atomic<uint32_t> sleepers = 0;  // ranks that sleep on one of the counters
@@ -67,6 +83,7 @@ struct RankBoard {
   Code failure_code = Code::kInternal;
   std::array<char, 1024> failure_text = {};
   std::array<ChannelBoard, kNumChannels> channels;
+  GpuBoard gpu;
 };
 
 // Makes `value` visible with all that was written before it, and wakes who sleeps on the counter.

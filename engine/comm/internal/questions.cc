@@ -15,16 +15,16 @@ std::string QuestionText(const Question& question) {
 }
 
 std::string AnswerText(const Question& question, uint32_t from, const Answer& answer) {
-  return fmt::format("= {} {} {} {}", from, static_cast<int>(question.channel), answer.waits_for,
-                     answer.progress);
+  return fmt::format("= {} {} {} {} {}", from, static_cast<int>(question.channel), answer.waits_for,
+                     answer.progress, answer.arrived);
 }
 
 std::optional<Question> Questions::Read(const std::string& text) {
   uint32_t rank = 0;
   uint32_t channel = 0;
   Answer answer;
-  if (std::sscanf(text.c_str(), "= %u %u %u %" SCNu64, &rank, &channel, &answer.waits_for,
-                  &answer.progress) == 4) {
+  if (std::sscanf(text.c_str(), "= %u %u %u %" SCNu64 " %" SCNu64, &rank, &channel,
+                  &answer.waits_for, &answer.progress, &answer.arrived) == 5) {
     std::lock_guard lock(mutex_);
     answers_[{rank, static_cast<ChannelId>(channel)}] = {answer, Clock::now()};
     return std::nullopt;

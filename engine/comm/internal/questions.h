@@ -26,6 +26,7 @@ std::string QuestionText(const Question& question);
 struct Answer {
   uint32_t waits_for = 0;  // a rank + 1; 0: nobody, or nobody knows
   uint64_t progress = 0;   // as Communicator::ShowProgress() was told
+  uint64_t arrived = 0;    // at so many collectives on its GPU
 };
 std::string AnswerText(const Question& question, uint32_t from, const Answer& answer);
 

@@ -37,16 +37,6 @@ void PauseBetweenPolls() {
   nanosleep(&pause, nullptr);  // an interrupted pause is a shorter one
 }
 
-std::string ShownPayload(const Announcement& announcement) {
-  return fmt::format("{} {} ({})", CollectiveName(announcement.collective), announcement.number,
-                     FormatBytes(announcement.size_bytes));
-}
-
-std::string ShownFully(const Announcement& announcement) {
-  return fmt::format("{} of {} bytes, {}, root {}", CollectiveName(announcement.collective),
-                     announcement.size_bytes, DTypeName(announcement.dtype), announcement.root);
-}
-
 }  // namespace
 
 Status Turn::Begin(const Plan& plan) {

@@ -160,7 +160,8 @@ std::string World::Describe(uint32_t rank) const {
 Answer World::LookAt(uint32_t rank, ChannelId channel, Questions::Clock::time_point since) {
   if (!ranks_.is_local(rank)) return questions_.AnswerOf(rank, channel, since).value_or(Answer{});
   const RankBoard& board = BoardOf(rank);
-  Answer answer{.progress = board.progress.load(std::memory_order_relaxed)};
+  Answer answer{.progress = board.progress.load(std::memory_order_relaxed),
+                .arrived = board.gpu.arrived.load(std::memory_order_relaxed)};
   if (!watch_.IsStopped(rank - ranks_.first_of(ranks_.node()))) {
     const ChannelBoard& of_channel = board.channels[static_cast<size_t>(channel)];
     answer.waits_for = of_channel.waiting_for.load(std::memory_order_acquire);
@@ -183,7 +184,7 @@ Communicator::Waits World::waits() const {
   return waits;
 }
 
-Result<World::Culprit> World::FindCulprit(uint32_t rank, ChannelId channel) {
+Result<std::vector<Answer>> World::AskAll(ChannelId channel) {
   const Questions::Clock::time_point begin = Questions::Clock::now();
   if (ranks_.num_nodes() > 1) {
     for (uint32_t other = 0; other < ranks_.world_size(); ++other) {
@@ -198,9 +199,17 @@ Result<World::Culprit> World::FindCulprit(uint32_t rank, ChannelId channel) {
       std::this_thread::sleep_for(std::chrono::milliseconds(5));
     }
   }
+  std::vector<Answer> answers;
+  for (uint32_t rank = 0; rank < ranks_.world_size(); ++rank)
+    answers.push_back(LookAt(rank, channel, begin));
+  return answers;
+}
+
+Result<World::Culprit> World::FindCulprit(uint32_t rank, ChannelId channel) {
+  STRATA_ASSIGN_OR_RETURN(const std::vector<Answer> answers, AskAll(channel));
   Culprit culprit{.rank = rank};
   for (uint32_t steps = 0; steps < ranks_.world_size(); ++steps) {
-    const Answer answer = LookAt(culprit.rank, channel, begin);
+    const Answer& answer = answers[culprit.rank];
     culprit.progress = answer.progress;
     if (answer.waits_for == 0 || answer.waits_for - 1 == ranks_.rank()) break;
     culprit.rank = answer.waits_for - 1;

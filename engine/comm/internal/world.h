@@ -9,6 +9,7 @@
 #include <optional>
 #include <shared_mutex>
 #include <string>
+#include <vector>
 
 #include "engine/comm/communicator.h"
 #include "engine/comm/internal/failure.h"
@@ -52,9 +53,11 @@ class World {
   Status Check(const std::function<std::string()>& doing);
   // "rank 2 (pid 4711, stopped by a signal)".
   std::string Describe(uint32_t rank) const;
-  // Whom `rank` waits for on a channel, and whom that one, and so on, to the one that waits for
-  // nobody, is stopped or does not answer; and how that one gets on. Asks the ranks of other nodes,
+  // How the ranks get on and whom they wait for on a channel, by rank. Asks those of other nodes,
   // which takes a moment; fails if there is a failure meanwhile.
+  Result<std::vector<Answer>> AskAll(ChannelId channel);
+  // Whom `rank` waits for on a channel, and whom that one, and so on, to the one that waits for
+  // nobody, is stopped or does not answer; and how that one gets on. Asks as AskAll() does.
   struct Culprit {
     uint32_t rank = 0;
     uint64_t progress = 0;

@@ -18,14 +18,13 @@ void EndMpi() {
 
 // The library, asked to start in a process that its runtime did not start, makes it a world of one.
 Status CheckStartedByRuntime(const RankEnvironment& environment) {
-  for (const char* name : {"PMIX_RANK", "OMPI_COMM_WORLD_RANK", "PMI_RANK"})
-    if (std::getenv(name) != nullptr) return OkStatus();
+  if (environment.is_under_mpi) return OkStatus();
   const bool is_slurm = environment.world_size_variable == "SLURM_NTASKS";
-  return Unavailable(
-      fmt::format("this rank was not started under MPI's runtime, so it cannot find the others: "
-                  "{}start the job "
-                  "with 'strata launch' or mpirun",
-                  is_slurm ? "use 'srun --mpi=pmix', or " : ""));
+  return Unavailable(fmt::format(
+      "this rank was not started under MPI's runtime, so it cannot find the others: "
+      "{}start the job with 'strata launch' or mpirun, or set MASTER_ADDR for all ranks "
+      "to the machine of rank 0",
+      is_slurm ? "use 'srun --mpi=pmix', or " : ""));
 }
 
 Status Init() {

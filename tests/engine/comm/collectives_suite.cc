@@ -8,6 +8,7 @@
 #include <cstring>
 #include <random>
 #include <thread>
+#include <utility>
 #include <vector>
 
 #include "aio/base/units.h"
@@ -48,78 +49,79 @@ float Sum(uint64_t seed, uint32_t world, uint64_t i, DType dtype) {
   return sum;
 }
 
-// Where payloads of one channel are: half in shared memory, half not, at odd places.
-class Places {
+// Of one channel in host memory: half where it is shared, half not, at odd places.
+class HostPayloads final : public Payloads {
  public:
-  Places(std::span<std::byte> shared, uint64_t seed) : shared_(shared), random_(seed) {
+  HostPayloads(std::span<std::byte> shared, uint64_t seed) : Payloads(seed), shared_(shared) {
     private_.resize(shared.size());
   }
-  void Reset() { used_ = 0; }
-  std::span<std::byte> Take(uint64_t size_bytes) {
-    const uint64_t offset = used_ + random_() % 3 * 4 + (random_() % 4 == 0 ? 1 : 0);
+  void Reset() override { used_ = 0; }
+  std::span<std::byte> Take(uint64_t size_bytes) override {
+    const uint64_t offset = used_ + Random() % 3 * 4 + (Random() % 4 == 0 ? 1 : 0);
     used_ = offset + size_bytes;
     STRATA_CHECK(used_ <= shared_.size());
-    return (random_() % 2 == 0 ? shared_ : std::span(private_)).subspan(offset, size_bytes);
+    return (Coin() ? shared_ : std::span(private_)).subspan(offset, size_bytes);
   }
-  bool Coin() { return random_() % 2 == 0; }
+  tiering::StreamContext stream() const override { return {}; }
+  void Write(std::span<std::byte> to, std::span<const std::byte> bytes) override {
+    std::copy(bytes.begin(), bytes.end(), to.begin());
+  }
+  std::vector<std::byte> Read(std::span<const std::byte> from) override {
+    return {from.begin(), from.end()};
+  }
 
  private:
   std::span<std::byte> shared_;
   std::vector<std::byte> private_;
-  std::mt19937_64 random_;
   uint64_t used_ = 0;
 };
-
-constexpr uint64_t kPlaceBytes = 20_MiB;
 
 // One collective against the reference; `seed` is the same on all ranks.
 class Check {
  public:
-  Check(Communicator& communicator, ChannelId id, Places* places, uint64_t seed)
+  Check(Communicator& communicator, ChannelId id, Payloads* payloads, uint64_t seed)
       : channel_(communicator.channel(id)),
         rank_(communicator.rank()),
         world_(communicator.world_size()),
-        places_(*places),
+        payloads_(*payloads),
         seed_(seed) {
-    places_.Reset();
+    payloads_.Reset();
   }
 
   void AllGather(uint64_t shard_bytes) {
-    const std::span<std::byte> whole = places_.Take(shard_bytes * world_);
-    std::span<std::byte> shard = whole.subspan(rank_ * shard_bytes, shard_bytes);
-    if (places_.Coin()) shard = places_.Take(shard_bytes);
-    std::fill(whole.begin(), whole.end(), std::byte{0xee});
-    for (uint64_t i = 0; i < shard_bytes; ++i) shard[i] = ByteOf(rank_, i);
-    Ok(channel_.AllGather(shard, whole));
+    const auto [whole, shard] = TakeWholeAndShard(shard_bytes);
+    payloads_.Write(whole, std::vector(whole.size(), std::byte{0xee}));
+    payloads_.Write(shard, BytesOf(rank_, shard_bytes));
+    Ok(channel_.AllGather(payloads_.stream(), shard, whole));
+    const std::vector<std::byte> found = payloads_.Read(whole);
     for (uint32_t rank = 0; rank < world_; ++rank) {
       for (uint64_t i = 0; i < shard_bytes; ++i)
-        if (whole[rank * shard_bytes + i] != ByteOf(rank, i)) return Wrong("all-gather", rank, i);
+        if (found[rank * shard_bytes + i] != ByteOf(rank, i)) return Wrong("all-gather", rank, i);
     }
   }
 
   void ReduceScatter(uint64_t shard_elements, DType dtype) {
-    const uint64_t shard_bytes = shard_elements * SizeOf(dtype);
-    const std::span<std::byte> whole = places_.Take(shard_bytes * world_);
-    std::span<std::byte> shard = whole.subspan(rank_ * shard_bytes, shard_bytes);
-    if (places_.Coin()) shard = places_.Take(shard_bytes);
+    const auto [whole, shard] = TakeWholeAndShard(shard_elements * SizeOf(dtype));
     Contribute(whole, shard_elements * world_, dtype);
-    Ok(channel_.ReduceScatter(whole, shard, dtype));
-    ExpectSums("reduce-scatter", shard, rank_ * shard_elements, shard_elements, dtype);
+    Ok(channel_.ReduceScatter(payloads_.stream(), whole, shard, dtype));
+    ExpectSums("reduce-scatter", payloads_.Read(shard), rank_ * shard_elements, shard_elements,
+               dtype);
   }
 
   void AllReduce(uint64_t num_elements, DType dtype) {
-    const std::span<std::byte> numbers = places_.Take(num_elements * SizeOf(dtype));
+    const std::span<std::byte> numbers = payloads_.Take(num_elements * SizeOf(dtype));
     Contribute(numbers, num_elements, dtype);
-    Ok(channel_.AllReduce(numbers, dtype));
-    ExpectSums("all-reduce", numbers, 0, num_elements, dtype);
+    Ok(channel_.AllReduce(payloads_.stream(), numbers, dtype));
+    ExpectSums("all-reduce", payloads_.Read(numbers), 0, num_elements, dtype);
   }
 
   void Broadcast(uint64_t size_bytes, uint32_t root) {
-    const std::span<std::byte> bytes = places_.Take(size_bytes);
-    for (uint64_t i = 0; i < size_bytes; ++i) bytes[i] = ByteOf(rank_, i);
-    Ok(channel_.Broadcast(bytes, root));
+    const std::span<std::byte> bytes = payloads_.Take(size_bytes);
+    payloads_.Write(bytes, BytesOf(rank_, size_bytes));
+    Ok(channel_.Broadcast(payloads_.stream(), bytes, root));
+    const std::vector<std::byte> found = payloads_.Read(bytes);
     for (uint64_t i = 0; i < size_bytes; ++i)
-      if (bytes[i] != ByteOf(root, i)) return Wrong("broadcast", root, i);
+      if (found[i] != ByteOf(root, i)) return Wrong("broadcast", root, i);
   }
 
   void AllReduceSum(size_t count) {
@@ -161,10 +163,24 @@ class Check {
   std::byte ByteOf(uint32_t rank, uint64_t i) const {
     return static_cast<std::byte>((seed_ + rank * 31 + i * 7 + (i >> 8)) & 0xff);
   }
-  void Contribute(std::span<std::byte> to, uint64_t num_elements, DType dtype) {
-    for (uint64_t i = 0; i < num_elements; ++i) Store(to.data(), i, Number(seed_, rank_, i), dtype);
+  std::vector<std::byte> BytesOf(uint32_t rank, uint64_t size_bytes) const {
+    std::vector<std::byte> bytes(size_bytes);
+    for (uint64_t i = 0; i < size_bytes; ++i) bytes[i] = ByteOf(rank, i);
+    return bytes;
   }
-  void ExpectSums(const char* what, std::span<const std::byte> found, uint64_t first,
+  // The shard is its place in the whole, or elsewhere.
+  std::pair<std::span<std::byte>, std::span<std::byte>> TakeWholeAndShard(uint64_t shard_bytes) {
+    const std::span<std::byte> whole = payloads_.Take(shard_bytes * world_);
+    if (payloads_.Coin()) return {whole, payloads_.Take(shard_bytes)};
+    return {whole, whole.subspan(rank_ * shard_bytes, shard_bytes)};
+  }
+  void Contribute(std::span<std::byte> to, uint64_t num_elements, DType dtype) {
+    std::vector<std::byte> numbers(to.size());
+    for (uint64_t i = 0; i < num_elements; ++i)
+      Store(numbers.data(), i, Number(seed_, rank_, i), dtype);
+    payloads_.Write(to, numbers);
+  }
+  void ExpectSums(const char* what, const std::vector<std::byte>& found, uint64_t first,
                   uint64_t num_elements, DType dtype) {
     std::vector<std::byte> expected(found.size());
     for (uint64_t i = 0; i < num_elements; ++i)
@@ -181,19 +197,24 @@ class Check {
   Channel& channel_;
   const uint32_t rank_;
   const uint32_t world_;
-  Places& places_;
+  Payloads& payloads_;
   const uint64_t seed_;
 };
 
 }  // namespace
 
 void CheckEveryCollective(Communicator& communicator) {
-  aio::HugeMemory memory = OrDie(aio::HugeMemory::Map(kPlaceBytes, aio::Sharing::kShared));
+  aio::HugeMemory memory = OrDie(aio::HugeMemory::Map(kPayloadBytes, aio::Sharing::kShared));
   const Status shared = communicator.ShareMemory(memory.bytes(), memory.fd());
   ASSERT_TRUE(shared.ok()) << shared.ToString();
-  Places places(memory.bytes(), communicator.rank());
+  HostPayloads payloads(memory.bytes(), communicator.rank());
+  CheckEveryCollectiveOn(communicator, payloads);
+  communicator.UnshareMemory(memory.bytes());
+}
+
+void CheckEveryCollectiveOn(Communicator& communicator, Payloads& payloads) {
   uint64_t seed = 0;
-  const auto check = [&] { return Check(communicator, ChannelId::kCommLane, &places, ++seed); };
+  const auto check = [&] { return Check(communicator, ChannelId::kCommLane, &payloads, ++seed); };
   const uint32_t world = communicator.world_size();
   // Large ones are of several rows, and not a multiple of anything.
   for (const uint64_t size : {0, 1, 3, 64, 1000, 65536, 300'001}) {
@@ -210,39 +231,51 @@ void CheckEveryCollective(Communicator& communicator) {
   }
   const Status left = communicator.channel(ChannelId::kControl).Barrier();
   EXPECT_TRUE(left.ok()) << left.ToString();
-  communicator.UnshareMemory(memory.bytes());
 }
 
 void CheckRandomSequences(Communicator& communicator, uint64_t seed, int num_collectives) {
-  aio::HugeMemory memory = OrDie(aio::HugeMemory::Map(2 * kPlaceBytes, aio::Sharing::kShared));
+  aio::HugeMemory memory = OrDie(aio::HugeMemory::Map(2 * kPayloadBytes, aio::Sharing::kShared));
   const Status shared = communicator.ShareMemory(memory.bytes(), memory.fd());
   ASSERT_TRUE(shared.ok()) << shared.ToString();
   const auto run = [&](ChannelId id, std::span<std::byte> where, uint64_t own_seed) {
-    std::mt19937_64 random(own_seed);
-    Places places(where, own_seed + 1000 * communicator.rank());
-    for (int i = 0; i < num_collectives; ++i) {
-      Check(communicator, id, &places, own_seed + static_cast<uint64_t>(i)).Random(random);
-      if (testing::Test::HasFatalFailure()) return;
-    }
+    HostPayloads payloads(where, own_seed + 1000 * communicator.rank());
+    CheckRandomSequenceOn(communicator, id, payloads, own_seed, num_collectives);
   };
   std::jthread other(
-      [&] { run(ChannelId::kCpuLane, memory.bytes().last(kPlaceBytes), seed * 7919 + 1); });
-  run(ChannelId::kCommLane, memory.bytes().first(kPlaceBytes), seed * 7919);
+      [&] { run(ChannelId::kCpuLane, memory.bytes().last(kPayloadBytes), seed * 7919 + 1); });
+  run(ChannelId::kCommLane, memory.bytes().first(kPayloadBytes), seed * 7919);
   other.join();
   const Status left = communicator.channel(ChannelId::kControl).Barrier();
   EXPECT_TRUE(left.ok()) << left.ToString();
   communicator.UnshareMemory(memory.bytes());
 }
 
+void CheckRandomSequenceOn(Communicator& communicator, ChannelId id, Payloads& payloads,
+                           uint64_t seed, int num_collectives) {
+  std::mt19937_64 random(seed);
+  for (int i = 0; i < num_collectives; ++i) {
+    Check(communicator, id, &payloads, seed + static_cast<uint64_t>(i)).Random(random);
+    if (testing::Test::HasFatalFailure()) return;
+  }
+}
+
 void CheckTraffic(Communicator& communicator) {
+  std::vector<std::byte> memory(kPayloadBytes);
+  HostPayloads payloads(memory, communicator.rank());
+  CheckTrafficOn(communicator, payloads);
+}
+
+void CheckTrafficOn(Communicator& communicator, Payloads& payloads) {
   constexpr uint64_t kShardBytes = 1'000'000;
   const uint64_t world = communicator.world_size();
-  std::vector<std::byte> whole(kShardBytes * world);
-  std::vector<std::byte> shard(kShardBytes);
+  const tiering::StreamContext stream = payloads.stream();
+  const std::span<std::byte> whole = payloads.Take(kShardBytes * world);
+  const std::span<std::byte> shard = payloads.Take(kShardBytes);
+  payloads.Write(whole, std::vector<std::byte>(whole.size()));
   Channel& channel = communicator.channel(ChannelId::kCommLane);
   const TrafficByCollective before = communicator.traffic();
-  ASSERT_TRUE(channel.AllGather(shard, whole).ok());
-  ASSERT_TRUE(channel.ReduceScatter(whole, shard, DType::kBf16).ok());
+  ASSERT_TRUE(channel.AllGather(stream, shard, whole).ok());
+  ASSERT_TRUE(channel.ReduceScatter(stream, whole, shard, DType::kBf16).ok());
   const TrafficByCollective after = communicator.traffic();
   const auto moved = [&](Collective collective) {
     const auto i = static_cast<size_t>(collective);

@@ -2,6 +2,8 @@
 //
 //   mpirun -n N engine_comm_mpi_victim PLUGIN RANKS_PER_PRETENDED_NODE FAULT RANK AT
 //
+// Over TCP where RANK, WORLD_SIZE and MASTER_ADDR say so.
+//
 // Prints "pid of rank R: P" at the start, and what the collective's failure was, or how it ended.
 #include <fmt/format.h>
 #include <signal.h>

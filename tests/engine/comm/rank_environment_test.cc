@@ -35,6 +35,8 @@ class RankEnvironmentTest : public testing::Test {
                                            "GROUP_RANK",
                                            "MASTER_ADDR",
                                            "MASTER_PORT",
+                                           "STRATA_MASTER_PORT",
+                                           "PMIX_RANK",
                                            "OMPI_COMM_WORLD_RANK",
                                            "OMPI_COMM_WORLD_SIZE",
                                            "OMPI_COMM_WORLD_LOCAL_RANK",
@@ -118,6 +120,20 @@ TEST_F(RankEnvironmentTest, ALauncherThatSaysAllGoesBeforeOneThatSaysHalf) {
   ASSERT_TRUE(environment.ok());
   EXPECT_EQ(environment->rank, 1u);
   EXPECT_EQ(environment->world_size, 2u);
+}
+
+TEST_F(RankEnvironmentTest, RanksMeetOnThePortAfterTheLaunchersUnlessTold) {
+  EXPECT_EQ(Read({})->control_port, 29501);
+  EXPECT_EQ(Read({{"MASTER_PORT", "4000"}})->control_port, 4001);
+  EXPECT_THAT(Read({{"MASTER_PORT", "65535"}}).status().message(), HasSubstr("STRATA_MASTER_PORT"));
+  EXPECT_EQ(Read({{"STRATA_MASTER_PORT", "77"}})->control_port, 77);
+  EXPECT_THAT(Read({{"STRATA_MASTER_PORT", "65536"}}).status().message(),
+              HasSubstr("STRATA_MASTER_PORT=65536"));
+}
+
+TEST_F(RankEnvironmentTest, ARuntimeOfMpisIsKnownByItsOwnVariables) {
+  EXPECT_FALSE(Read({{"RANK", "0"}, {"WORLD_SIZE", "2"}})->is_under_mpi);
+  EXPECT_TRUE(Read({{"PMIX_RANK", "0"}})->is_under_mpi);
 }
 
 TEST_F(RankEnvironmentTest, NonsenseNamesTheVariable) {

@@ -1,0 +1,28 @@
+// What NCCL does not do: adding up what the ranks have sent, in rank order.
+#pragma once
+
+#include <cstddef>
+#include <cstdint>
+
+#include "aio/base/status.h"
+#include "engine/kernels/dtype.h"
+#include "tiering/device.h"
+
+namespace strata::engine {
+
+// What a rank adds up. Rank r's terms are at arrived + r * stride_bytes, this rank's own at `own`;
+// all are aligned to their element.
+struct RankTerms {
+  const std::byte* own = nullptr;
+  const std::byte* arrived = nullptr;
+  size_t stride_bytes = 0;
+  uint32_t rank = 0;
+  uint32_t world_size = 1;
+};
+
+// out[i] = ((term 0 + term 1) + term 2) + ... in fp32, rounded once as Kernels' casts are: the bits
+// of the sums of host memory. `out` may be `own`.
+Status SumInRankOrder(const tiering::StreamContext& stream, const RankTerms& terms, DType dtype,
+                      size_t num_elements, std::byte* out);
+
+}  // namespace strata::engine
