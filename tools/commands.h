@@ -1,6 +1,7 @@
 // The subcommands of strata. Each returns the program's exit code.
 #pragma once
 
+#include <chrono>
 #include <cstdint>
 #include <optional>
 #include <string>
@@ -44,6 +45,7 @@ struct DoctorArguments {
   bool measure = false;
   std::string write;  // a file; implies measure
   bool ranks = false;
+  std::chrono::seconds timeout{300};  // of ranks: for one that others wait for; 0: none
   bool json = false;
 };
 // What there is on this machine for training, what is wrong with it and what to do about that;

@@ -97,12 +97,22 @@ void AddDoctor(CLI::App& app, CommandLine& line) {
                                         "measure, and write the section to this file, too")
                            ->type_name("FILE")
                            ->needs(config);
+  CLI::Option* ranks =
+      command
+          ->add_flag("--ranks", line.doctor.ranks,
+                     "under a launcher: see that all ranks find each other and have the same "
+                     "program and configuration, and measure their collectives, on GPUs where "
+                     "the run would use them")
+          ->excludes(measure)
+          ->excludes(write);
   command
-      ->add_flag("--ranks", line.doctor.ranks,
-                 "under a launcher: see that all ranks find each other and have the same "
-                 "program and configuration, and measure their collectives")
-      ->excludes(measure)
-      ->excludes(write);
+      ->add_option_function<uint32_t>(
+          "--timeout",
+          [&line](uint32_t seconds) { line.doctor.timeout = std::chrono::seconds(seconds); },
+          "of --ranks: give up a rank that does not come, or stands still, after so long "
+          "(default: 300; 0: never)")
+      ->type_name("SECONDS")
+      ->needs(ranks);
   command->add_flag("--json", line.doctor.json, "one JSON object instead of words")
       ->excludes(measure)
       ->excludes(write);

@@ -13,6 +13,7 @@
 #include <vector>
 
 #include "tests/aio/mounts.h"
+#include "tests/engine/comm/free_port.h"
 #include "tests/tools/launch/launch_fixture.h"
 #include "tests/tools/program.h"
 
@@ -86,6 +87,20 @@ class LaunchedTrainingTest : public LaunchFixture {
 int NumKills() {
   const char* text = getenv("STRATA_CRASH_KILLS");
   return text == nullptr ? 5 : atoi(text);
+}
+
+// As torchrun or a shell starts them, without MPI's runtime.
+TEST_F(LaunchedTrainingTest, RanksThatMeetOverTcpTrainToTheSameBits) {
+  const std::string config = tools::WriteTinyConfig(directory_ + "/tcp", kSteps);
+  const std::string both = fmt::format(
+      "export WORLD_SIZE=2 MASTER_ADDR=localhost STRATA_MASTER_PORT={}; "
+      "RANK=1 \"$@\" >/dev/null & RANK=0 \"$@\" && wait $!",
+      engine::FreePort());
+  const Finished finished = RunProgram(
+      {"/bin/sh", "-c", both, "sh", STRATA_PROGRAM, "train", config, "--json"}, directory_);
+  EXPECT_EQ(finished.exit_code, 0) << finished.err;
+  EXPECT_EQ(tools::JsonValue(finished.out, "steps_done"), std::to_string(kSteps));
+  EXPECT_EQ(tools::JsonValue(finished.out, "state_hash"), UndisturbedHash());
 }
 
 // Before the first step, in steps, in commits; either rank.
