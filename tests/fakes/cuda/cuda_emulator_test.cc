@@ -135,6 +135,7 @@ TEST_F(CudaEmulatorTest, AMissingBarrierShowsInAnotherOrder) {
 
 #if defined(__SANITIZE_THREAD__)
 TEST_F(CudaEmulatorTest, ThreadSanitizerSeesARaceOfAKernel) {
+  GTEST_FLAG_SET(death_test_style, "threadsafe");
   int* out = OnDevice(std::vector<int>(64));
   EXPECT_DEATH(
       {

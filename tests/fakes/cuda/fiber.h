@@ -22,6 +22,8 @@ class Fiber {
   void Arrive();
   // In place of the last GoOn() of a fiber that will not run again.
   void Leave(Fiber& from);
+  // Before the end of a fiber that stands somewhere and will not go on.
+  void Abandon() { owns_thread_ = false; }
 
  private:
   void* stack_pointer_ = nullptr;

@@ -101,7 +101,10 @@ class Block {
     } while (wrong.empty() && OpenBarriers(wrong));
     running = nullptr;
     // Threads that were left waiting have nothing on their stacks that must be undone.
-    for (Thread& thread : threads_) thread.fiber.reset();
+    for (Thread& thread : threads_) {
+      if (thread.state != State::kEnded) thread.fiber->Abandon();
+      thread.fiber.reset();
+    }
     OrderAfter(&end_);
     IgnoreEnd();
     if (wrong.empty() && !GuardIsWhole()) wrong = "it wrote past the end of its shared memory";
@@ -168,6 +171,7 @@ class Block {
     const uint32_t self = current_;
     threads_[self].state = where;
     OrderBefore(barrier);
+    OrderBefore(&end_);  // it may be the last that this thread does
     scheduler_.GoOn(*threads_[self].fiber);
     OrderAfter(barrier);
   }
