@@ -124,6 +124,9 @@ struct ZeroConfig {
   // [zero_optimization.offload_optimizer] host_cache, with device nvme: host memory for state that
   // then goes to nvme at checkpoints only. None ("auto"): the planner chooses.
   std::optional<uint64_t> host_cache_bytes = 0;
+  // [zero_optimization.offload_optimizer] ratio: the part of the state that the cpu updates; the
+  // device updates the rest. None ("auto"): the planner chooses.
+  std::optional<double> cpu_update_ratio = 1.0;
   std::optional<uint64_t> prefetch_ops;  // none ("auto"): the planner chooses
 
   friend bool operator==(const ZeroConfig&, const ZeroConfig&) = default;

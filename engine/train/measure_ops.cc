@@ -235,7 +235,8 @@ Status MeasureOps(const PlannedRun& run, tiering::Device& device, const tiering:
                   Communicator& communicator, Hardware& hardware) {
   STRATA_ASSIGN_OR_RETURN(
       StepRunner runner,
-      StepRunner::Create({&run.layout, run.model.get(), run.kernels.get(), nullptr, &communicator},
+      StepRunner::Create({&run.layout, run.model.get(), run.kernels.get(), nullptr, &communicator,
+                          nullptr, nullptr, run.device_adam.get()},
                          MeterOptions(run)));
   OpMeter meter(run, device, host, runner);
   STRATA_ASSIGN_OR_RETURN(const std::vector<NodeIndex> nodes,

@@ -8,6 +8,7 @@
 #include <utility>
 
 #include "aio/base/units.h"
+#include "engine/train/device_updates.h"
 #include "engine/train/host_cache.h"
 #include "engine/train/recompute.h"
 #include "engine/train/run_device.h"
@@ -268,6 +269,14 @@ Result<PlannedRun> PrepareRun(const RunConfig& config) {
   // Until it is chosen, the most frugal.
   run.parts_per_op = static_cast<uint32_t>(config.train.tile.value_or(1));
   if (config.train.recompute == Recompute::kNone) run.num_keeping_units = NumLayerUnits(run.layout);
+  if (run.layout.options.optimizer_home == Tier::kDevice) {
+    run.num_device_updates = static_cast<uint32_t>(run.layout.units.size());
+  } else if (config.zero.cpu_update_ratio) {
+    run.num_device_updates = DeviceUpdates(run.layout, *config.zero.cpu_update_ratio);
+  }
+  if (run.num_device_updates > 0 || !config.zero.cpu_update_ratio) {
+    STRATA_ASSIGN_OR_RETURN(run.device_adam, MakeCpuDeviceAdam(run.threads));
+  }
   if (config.zero.host_cache_bytes)
     run.host_cache_bytes = PlaceHostCache(*config.zero.host_cache_bytes, run.layout);
   STRATA_ASSIGN_OR_RETURN(std::vector<StepWay> ways, AllowedWays(run));

@@ -12,6 +12,7 @@
 #include "engine/config/run_config.h"
 #include "engine/kernels/kernels.h"
 #include "engine/model/llama.h"
+#include "engine/optimizer/device_adam.h"
 #include "engine/zero/state_layout.h"
 #include "engine/zero/step_program.h"
 #include "prefetch/hardware.h"
@@ -45,10 +46,12 @@ struct PlannedRun {
   uint32_t threads = 1;  // resolved
   StateLayout layout;
   std::unique_ptr<Kernels> kernels;
+  std::unique_ptr<DeviceAdam> device_adam;  // null: the cpu updates everything
   std::unique_ptr<LlamaModel> model;
   // The step that the run takes mostly, and below its plan; its kind says how the run updates.
   StepProgram program;
   uint32_t num_keeping_units = 0;           // resolved from [train] recompute
+  uint32_t num_device_updates = 0;          // units whose state the device updates
   uint32_t parts_per_op = kWholeSublayers;  // resolved from [train] tile
   prefetch::Hardware hardware;
   RatesSource rates_source = RatesSource::kDefaults;

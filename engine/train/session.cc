@@ -339,7 +339,8 @@ Status Session::MakeDriver() {
   state_.access->SetStaging(host_->bytes().last(run_.staging_bytes));
   STRATA_ASSIGN_OR_RETURN(
       runner_, StepRunner::Create({&run_.layout, run_.model.get(), run_.kernels.get(),
-                                   dataset_.get(), communicator_, state_.behind.get(), &numa_},
+                                   dataset_.get(), communicator_, state_.behind.get(), &numa_,
+                                   run_.device_adam.get()},
                                   RunnerOptionsOf(run_)));
   driver_.emplace(StepDriverParts{&run_, &*runner_, device_.get(), &*host_, state_.store.get(),
                                   watchdog_.get()},

@@ -7,6 +7,7 @@
 #include <map>
 #include <utility>
 
+#include "engine/train/device_updates.h"
 #include "engine/train/host_cache.h"
 #include "engine/train/pending_search.h"
 #include "engine/train/recompute.h"
@@ -208,6 +209,12 @@ Status CompileTiled(const Budgets& budgets, PlannedRun& run) {
   if (!run.config.zero.host_cache_bytes)
     run.host_cache_bytes = PlaceBestHostCache(
         budgets.host_bytes, [&] { return ScoutedSeconds(budgets, run); }, run.layout);
+  if (!run.config.zero.cpu_update_ratio) {
+    run.num_device_updates = BestDeviceUpdates(run.layout, [&](uint32_t count) {
+      run.num_device_updates = count;
+      return ScoutedSeconds(budgets, run);
+    });
+  }
   STRATA_ASSIGN_OR_RETURN(std::vector<StepWay> ways, AllowedWays(run));
   if (ways.size() > 1) {
     run.clip_alternatives = Scout(ways, budgets, run);
@@ -276,7 +283,7 @@ StepProgram MakeProgramOf(const PlannedRun& run, StepKind kind, const PendingHom
        .parts_per_op = run.parts_per_op,
        .kind = kind,
        .pending_homes = pending_homes,
-       .optimizer_on_device = run.layout.options.optimizer_home == Tier::kDevice,
+       .num_device_updates = run.num_device_updates,
        .communication = DTypeOf(*train.communication_data_type)});
 }
 

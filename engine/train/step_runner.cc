@@ -43,14 +43,6 @@ AdamSlices SlicesOf(const LayoutOptions& options, const UnitState::Chunk& chunk,
   return slices;
 }
 
-// The weights of an update that is skipped: those that their masters have had all along. The op
-// overwrites its weights without having been given their old values.
-void KeepWeights(const AdamSlices& slices) {
-  const auto* master = reinterpret_cast<const float*>(slices.master);
-  auto* weight = reinterpret_cast<F16*>(slices.weight);
-  for (uint64_t i = 0; i < slices.num_elements; ++i) weight[i] = ToHalf(master[i]);
-}
-
 // The operands of a tile's op, in the order that OpRole tells.
 class TileReader {
  public:
@@ -155,7 +147,7 @@ Status StepRunner::Run(prefetch::OpId op, const prefetch::Operands& operands,
     case OpRole::kClip:
       return Clip(b);
     case OpRole::kUpdate:
-      return Update(payload, b);
+      return Update(payload, b, stream);
     case OpRole::kReport:
       return Report(b);
     case OpRole::kAllReduceGradient:
@@ -322,10 +314,8 @@ double StepRunner::SquaredNorm(std::span<const double> norms) const {
 Status StepRunner::Clip(Blocks blocks) const {
   const std::span<double> norms = As<double>(blocks[0]);
   double squares = SquaredNorm(norms);
-  // Where the optimizer's ops are.
-  const bool is_on_device = parts_.layout->options.optimizer_home == tiering::Tier::kDevice;
-  const ChannelId clip_lane = is_on_device ? ChannelId::kComputeLane : ChannelId::kCpuLane;
-  STRATA_RETURN_IF_ERROR(parts_.communicator->channel(clip_lane).AllReduceSum({&squares, 1}));
+  STRATA_RETURN_IF_ERROR(
+      parts_.communicator->channel(ChannelId::kCpuLane).AllReduceSum({&squares, 1}));
   if (!std::isfinite(squares) && !survives_not_finite()) return NotFinite(norms);
   double coefficient = ClipCoefficient(std::sqrt(squares), options_.gradient_clipping);
   // Not a number: nothing is to be applied.
@@ -334,11 +324,12 @@ Status StepRunner::Clip(Blocks blocks) const {
   return OkStatus();
 }
 
-Status StepRunner::Update(const OpPayload& payload, Blocks b) {
+Status StepRunner::Update(const OpPayload& payload, Blocks b,
+                          const tiering::StreamContext& stream) {
   const StateLayout& layout = *parts_.layout;
   const UnitState& unit = layout.units[payload.unit];
   const UnitState::Chunk& chunk = unit.chunks[payload.chunk];
-  double scale = payload.is_scaled ? As<double>(b.back())[0] : 1.0 / inputs_.loss_scale;
+  const double* scale = payload.is_scaled ? As<double>(b.back()).data() : nullptr;
   const uint64_t shard_start =
       layout.options.shards_optimizer() ? parts_.communicator->rank() * unit.shard_elements : 0;
 
@@ -351,18 +342,30 @@ Status StepRunner::Update(const OpPayload& payload, Blocks b) {
     AdamHyperparameters hyper = options_.adam;
     if (tensor.is_norm && !options_.decays_norms) hyper.weight_decay = 0;
     AdamSlices slices = SlicesOf(layout.options, chunk, b, begin - shard_start, end - begin);
-    if (std::isnan(scale)) {
-      KeepWeights(slices);
-      continue;
-    }
     slices.dither = DitherSeed(inputs_.update + 1, payload.unit) + static_cast<uint32_t>(begin);
     const AdamScalars scalars =
-        MakeAdamScalars(hyper, inputs_.learning_rate, inputs_.update + 1, scale);
-    if (parts_.numa != nullptr) {
-      AdamStepOnNodes(scalars, slices, pool_, *parts_.numa);
-    } else {
-      AdamStep(scalars, slices, pool_);
+        MakeAdamScalars(hyper, inputs_.learning_rate, inputs_.update + 1, 1.0 / inputs_.loss_scale);
+    STRATA_RETURN_IF_ERROR(payload.is_on_device
+                               ? parts_.device_adam->Step(stream, scalars, slices, scale)
+                               : UpdateOnHost(scalars, slices, scale));
+  }
+  return OkStatus();
+}
+
+Status StepRunner::UpdateOnHost(const AdamScalars& scalars, const AdamSlices& slices,
+                                const double* scale) {
+  AdamScalars scaled = scalars;
+  if (scale != nullptr) {
+    if (std::isnan(*scale)) {
+      KeepWeights(slices);
+      return OkStatus();
     }
+    scaled.gradient_scale = static_cast<float>(*scale);
+  }
+  if (parts_.numa != nullptr) {
+    AdamStepOnNodes(scaled, slices, pool_, *parts_.numa);
+  } else {
+    AdamStep(scaled, slices, pool_);
   }
   return OkStatus();
 }

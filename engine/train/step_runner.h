@@ -12,6 +12,7 @@
 #include "engine/kernels/thread_pool.h"
 #include "engine/model/llama.h"
 #include "engine/optimizer/adam.h"
+#include "engine/optimizer/device_adam.h"
 #include "engine/optimizer/numa_threads.h"
 #include "engine/train/write_behind.h"
 #include "engine/zero/step_program.h"
@@ -54,6 +55,7 @@ struct StepRunnerParts {
   // Asked before each op whether what it overwrites is written; null: all is.
   WriteBehind* behind = nullptr;
   const NumaThreads* numa = nullptr;  // where the optimizer's threads stay; may be null
+  DeviceAdam* device_adam = nullptr;  // null: no update is on the device
 };
 
 // Run() may be called by one thread per lane at a time: ops of one lane never overlap, and what two
@@ -93,7 +95,8 @@ class StepRunner {
                  const tiering::StreamContext& stream) const;
   double SquaredNorm(std::span<const double> norms) const;
   Status Clip(Blocks blocks) const;
-  Status Update(const OpPayload& payload, Blocks blocks);
+  Status Update(const OpPayload& payload, Blocks blocks, const tiering::StreamContext& stream);
+  Status UpdateOnHost(const AdamScalars& scalars, const AdamSlices& slices, const double* scale);
   Status Report(Blocks blocks);
   // What of the step is not: the unit where backward met it first, or the loss.
   Status NotFinite(std::span<const double> norms) const;
@@ -107,7 +110,7 @@ class StepRunner {
 
   StepRunnerParts parts_;
   StepRunnerOptions options_;
-  ThreadPool pool_;  // of the lane that the optimizer is on
+  ThreadPool pool_;  // of the optimizer's lane, which is not the device's
   StepInputs inputs_;
   StepResult result_;
 };

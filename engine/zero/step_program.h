@@ -83,6 +83,7 @@ struct OpPayload {
   bool is_first = false;
   bool keeps_intermediates = false;  // attention and mlp: there is the operand [kept]
   bool is_scaled = false;            // kUpdate: by the clip coefficient, its last operand
+  bool is_on_device = false;         // kUpdate: on the compute lane
   DType dtype = DType::kF32;         // of gradients that are packed or reduced: as they are sent
 };
 
@@ -109,7 +110,9 @@ struct StepProgramOptions {
   uint32_t parts_per_op = kWholeSublayers;
   StepKind kind = StepKind::kAfterNorm;
   PendingHomes pending_homes = {};   // of the gradients it keeps; kinds that keep none need none
-  bool optimizer_on_device = false;  // updates on the compute lane, else on the cpu lane
+  // So many units, the first in forward's order, are updated on the compute lane, where the model
+  // computes; all others on the cpu lane.
+  uint32_t num_device_updates = 0;
   // What gradients travel in between ranks: fp32, or the layout's precision. Then what each rank
   // adds is rounded to it, and their fp32 sum is rounded to it once more, which is what the
   // optimizer reads.

@@ -218,6 +218,15 @@ void VisitHostCache(FieldVisitor& v, const OffloadConfig& optimizer,
   }
 }
 
+// Without offloading the device updates all there is.
+void VisitRatio(FieldVisitor& v, const OffloadConfig& optimizer, std::optional<double>& ratio) {
+  if (optimizer.device != OffloadDevice::kNone) {
+    v.OptionalNumber("ratio", ratio, {0, 1}, "auto");
+  } else {
+    v.Inapplicable("ratio", "it is for state that is offloaded: set device = \"cpu\" or \"nvme\"");
+  }
+}
+
 void VisitZero(FieldVisitor& v, ZeroConfig& zero, std::vector<std::string>& without_effect) {
   v.Section("zero_optimization");
   v.Integer("stage", zero.stage, {0, 3});
@@ -225,6 +234,7 @@ void VisitZero(FieldVisitor& v, ZeroConfig& zero, std::vector<std::string>& with
   VisitWithoutEffect(v, ZeroKeysWithoutEffect(), without_effect);
   VisitOffload(v, "zero_optimization.offload_optimizer", zero.offload_optimizer, without_effect);
   VisitHostCache(v, zero.offload_optimizer, zero.host_cache_bytes);
+  VisitRatio(v, zero.offload_optimizer, zero.cpu_update_ratio);
   VisitOffload(v, "zero_optimization.offload_param", zero.offload_param, without_effect);
 }
 

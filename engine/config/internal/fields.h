@@ -57,6 +57,8 @@ class FieldVisitor {
                                IntegerRange range, std::string_view none_word) = 0;
   // "auto", "cpu", "cuda" or "cuda:N".
   virtual void Device(std::string_view key, DeviceChoice& device) = 0;
+  virtual void OptionalNumber(std::string_view key, std::optional<double>& value,
+                              NumberRange range, std::string_view none_word) = 0;
   // Paths are empty when not given.
   virtual void Path(std::string_view key, std::string& path, PathBase base) = 0;
   // One string or an array of them.

@@ -160,6 +160,18 @@ void Reader::OptionalInteger(std::string_view key, std::optional<uint64_t>& valu
   if (ReadInteger(found, key, range, what, number)) value = number;
 }
 
+void Reader::OptionalNumber(std::string_view key, std::optional<double>& value, NumberRange range,
+                            std::string_view none_word) {
+  Found found = Find(key);
+  if (!found) return;
+  if (found.node->is_string()) {
+    if (found.node->as_string()->get() == none_word) return value.reset();
+    return Complain(found, key, fmt::format("\"{}\" or {}", none_word, ToText(range)));
+  }
+  double number = 0;
+  if (ReadNumber(found, key, range, number)) value = number;
+}
+
 void Reader::Size(std::string_view key, uint64_t& bytes, IntegerRange range) {
   if (Found found = Find(key)) ReadSize(found, key, range, ToSizeText(range), bytes);
 }

@@ -42,6 +42,8 @@ class Reader final : public FieldVisitor {
   void OptionalInteger(std::string_view key, std::optional<uint64_t>& value, IntegerRange range,
                        std::string_view none_word) override;
   void Device(std::string_view key, DeviceChoice& device) override;
+  void OptionalNumber(std::string_view key, std::optional<double>& value, NumberRange range,
+                      std::string_view none_word) override;
   void Path(std::string_view key, std::string& path, PathBase base) override;
   void PathList(std::string_view key, std::vector<std::string>& paths, PathBase base) override;
   void Require(std::string_view key) override;

@@ -70,6 +70,11 @@ void Writer::OptionalInteger(std::string_view key, std::optional<uint64_t>& valu
   Line(key, value ? fmt::format("{}", *value) : QuoteToml(none_word));
 }
 
+void Writer::OptionalNumber(std::string_view key, std::optional<double>& value,
+                            NumberRange /*range*/, std::string_view none_word) {
+  Line(key, value ? FloatText(*value) : QuoteToml(none_word));
+}
+
 void Writer::Size(std::string_view key, uint64_t& bytes, IntegerRange /*range*/) {
   Line(key, SizeText(bytes));
 }

@@ -50,7 +50,7 @@ void GradientOps::FinishPacked(uint32_t unit) {
 void GradientOps::Clip() {
   writer_.Add({.name = "clip",
                .kind = "clip",
-               .lane = writer_.optimizer_lane(),
+               .lane = Lane::kCpu,  // a few numbers, wherever the updates are
                .accesses = {{blocks_.Norms(), kR}, {blocks_.Clip(), kW}},
                .work = static_cast<double>(writer_.num_units() * sizeof(double))},
               {.role = OpRole::kClip});

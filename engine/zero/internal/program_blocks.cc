@@ -34,8 +34,7 @@ void ProgramBlocks::AddPending() {
   STRATA_CHECK(options_.pending_homes.size() == layout_.units.size());
   for (uint32_t unit = 0; unit < layout_.units.size(); ++unit)
     OutliveStep(FinalGradient(unit), options_.pending_homes[unit]);
-  // A few bytes, that every update needs: where the updates run.
-  OutliveStep(Clip(), options_.optimizer_on_device ? Tier::kDevice : Tier::kHost);
+  OutliveStep(Clip(), Tier::kHost);  // a few bytes, that every update needs
 }
 
 void ProgramBlocks::OutliveStep(BlockId block, Tier home) {

@@ -45,9 +45,7 @@ class ProgramWriter {
   bool updates_in_backward() const {
     return options_.kind == StepKind::kInBackward || options_.kind == StepKind::kSpeculative;
   }
-  prefetch::Lane optimizer_lane() const {
-    return options_.optimizer_on_device ? prefetch::Lane::kCompute : prefetch::Lane::kCpu;
-  }
+  bool updates_on_device(uint32_t unit) const { return unit < options_.num_device_updates; }
 
  private:
   const StateLayout& layout_;

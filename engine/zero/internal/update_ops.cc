@@ -56,6 +56,7 @@ void UpdateOps::ShareWeights(uint32_t unit, BlockId own) {
 
 void UpdateOps::UpdateShard(uint32_t unit, BlockId weights, BlockId gradient) {
   const UnitState& state = layout_.units[unit];
+  const bool is_on_device = writer_.updates_on_device(unit);
   for (uint32_t c = 0; c < state.chunks.size(); ++c) {
     const UnitState::Chunk& chunk = state.chunks[c];
     std::vector<Access> accesses = {{BlockId(chunk.master), kRw},
@@ -67,14 +68,15 @@ void UpdateOps::UpdateShard(uint32_t unit, BlockId weights, BlockId gradient) {
       accesses.push_back({weights, c == 0 && !reads_weights ? kW : kRw});
     if (!writer_.updates_in_backward()) accesses.push_back({blocks_.Clip(), kR});
     writer_.Add({.name = fmt::format("update {} chunk={}", writer_.UnitName(unit), c),
-                 .kind = "adam",
-                 .lane = writer_.optimizer_lane(),
+                 .kind = is_on_device ? "adam.device" : "adam",
+                 .lane = is_on_device ? Lane::kCompute : Lane::kCpu,
                  .accesses = std::move(accesses),
                  .work = UpdateBytes(chunk)},
                 {.role = OpRole::kUpdate,
                  .unit = unit,
                  .chunk = c,
-                 .is_scaled = !writer_.updates_in_backward()});
+                 .is_scaled = !writer_.updates_in_backward(),
+                 .is_on_device = is_on_device});
   }
 }
 

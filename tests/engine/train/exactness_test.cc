@@ -50,14 +50,15 @@ struct Ways {
   std::string recompute = "all";
   std::string clip_mode = "auto";
   std::string tile = "auto";  // parts that an op takes at once
+  std::string ratio = "1";    // of the optimizer's state that the cpu updates
 };
 
 std::string Describe(const Place& place, const Ways& ways) {
   return fmt::format(
       "weights={} optimizer={} stage={} tight={} {} threads={} prefetch_ops={} {} recompute={} {} "
-      "tile={}",
+      "tile={} ratio={}",
       place.weights, place.optimizer, place.stage, place.tight, ways.backend, ways.threads,
-      ways.prefetch_ops, ways.schedule, ways.recompute, ways.clip_mode, ways.tile);
+      ways.prefetch_ops, ways.schedule, ways.recompute, ways.clip_mode, ways.tile, ways.ratio);
 }
 
 RunConfig ConfigOf(const std::string& directory, const Model& model, const Place& place,
@@ -82,6 +83,8 @@ RunConfig ConfigOf(const std::string& directory, const Model& model, const Place
   sets.push_back("train.recompute=" + ways.recompute);
   sets.push_back("train.clip_mode=" + ways.clip_mode);
   sets.push_back("train.tile=" + ways.tile);
+  if (place.optimizer != "device")
+    sets.push_back("zero_optimization.offload_optimizer.ratio=" + ways.ratio);
   sets.push_back("model.part_size=" + model.part_size);
   if (place.tight) {
     for (std::string& set : TightBudgets(OrDie(TinyConfig(directory, sets)))) {
@@ -135,6 +138,28 @@ TEST(Exactness, TierBudgetBackendThreadsAndDepthNeverChangeABit) {
       SCOPED_TRACE(Describe(place, ways));
       ExpectSameBits(Outcome(model, place, ways), expected);
     }
+  }
+}
+
+// Some units are updated by the cpu, others where the model computes.
+TEST(Exactness, WhoUpdatesNeverChangesABit) {
+  for (const char* state : {"fp32", "split", "int8"}) {
+    const Model model{.state = state};
+    const RunOutcome expected = Outcome(model);
+    for (const Place& place : {Place{"host", "host"}, Place{"nvme", "nvme", 3, /*tight=*/true},
+                               Place{"device", "nvme", 1}}) {
+      for (const char* ratio : {"0", "0.4", "auto"}) {
+        for (const char* clip_mode : {"norm_first", "deferred"}) {
+          const Ways ways{.threads = 2, .clip_mode = clip_mode, .ratio = ratio};
+          SCOPED_TRACE(state + Describe(place, ways));
+          ExpectSameBits(Outcome(model, place, ways), expected);
+        }
+      }
+    }
+    const Place nvme{"nvme", "nvme"};
+    const Ways speculative{.clip_mode = "speculative", .ratio = "0.6"};
+    SCOPED_TRACE(state + Describe(nvme, speculative));
+    ExpectSameBits(Outcome(model, nvme, speculative), expected);
   }
 }
 

@@ -70,7 +70,7 @@ Step MakeStep(uint32_t stage, Tier optimizer_home = Tier::kDevice, bool clips = 
                                                    .stage = stage});
   step.program = MakeStepProgram(step.layout, *step.model,
                                  {.kind = clips ? StepKind::kAfterNorm : StepKind::kInBackward,
-                                  .optimizer_on_device = optimizer_home == Tier::kDevice,
+                                  .num_device_updates = optimizer_home == Tier::kDevice ? 1000u : 0u,
                                   .communication = communication});
   return step;
 }

@@ -96,7 +96,7 @@ std::vector<Case> AllCases() {
           StepProgramOptions options{
               .num_micro_batches = micro,
               .kind = bits & 1 ? StepKind::kAfterNorm : StepKind::kInBackward,
-              .optimizer_on_device = (bits & 2) != 0};
+              .num_device_updates = bits & 2 ? 1000u : 0u};
           cases.push_back({precision, format, world, options, (bits & 4) != 0});
           cases.back().options.num_keeping_units = (bits & 3) == 0 ? 4 : bits & 1;
           if (micro == 1) continue;
