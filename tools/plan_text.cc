@@ -7,6 +7,7 @@
 
 #include "aio/base/units.h"
 #include "engine/train/checkpoint_cost.h"
+#include "engine/train/device_updates.h"
 #include "engine/train/recompute.h"
 #include "tiering/block_store.h"
 #include "tools/human.h"
@@ -58,6 +59,11 @@ std::string DescribeModel(const PlannedRun& run) {
         FormatBytes(run.host_cache_bytes),
         Percent(static_cast<double>(run.host_cache_bytes) /
                 static_cast<double>(run.layout.size_bytes())));
+  }
+  if (run.num_device_updates > 0 && run.layout.options.optimizer_home != tiering::Tier::kDevice) {
+    text += fmt::format(
+        "shared  the device updates {} of that optimizer state, the cpu the rest (ratio)\n",
+        Percent(1 - engine::CpuShare(run.layout, run.num_device_updates)));
   }
   return text;
 }
@@ -287,6 +293,7 @@ std::string PlanToJson(const PlannedRun& run) {
   json["parameters"] = engine::NumParameters(run.config.model.llama);
   json["training_state_bytes"] = TrainingStateBytes(run);
   json["host_cache_bytes"] = run.host_cache_bytes;
+  json["cpu_update_ratio"] = engine::CpuShare(run.layout, run.num_device_updates);
   if (KeepsGradients(run.program.kind)) {
     for (const auto& [tier, bytes] : PendingBytesByTier(run.pending_homes, run.layout))
       json["kept_gradient_bytes"][std::string(TierName(tier))] = bytes;

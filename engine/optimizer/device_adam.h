@@ -21,8 +21,8 @@ class DeviceAdam {
 
   // Enqueues the update of `slices`, which are in device memory. `coefficient` (fp64, in device
   // memory) multiplies the gradients in place of scalars.gradient_scale; if it is not a number
-  // nothing is applied, and 16-bit weights that the format fp32 overwrites become what their masters
-  // are. Null: there is none.
+  // nothing is applied, and 16-bit weights that the format fp32 overwrites become what their
+  // masters are. Null: there is none.
   virtual Status Step(const tiering::StreamContext& stream, const AdamScalars& scalars,
                       const AdamSlices& slices, const double* coefficient) = 0;
 };

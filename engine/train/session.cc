@@ -338,10 +338,10 @@ Status Session::MakeDriver() {
   // From here on the plan's cached copies own the arena; checkpoints use the reserve above it.
   state_.access->SetStaging(host_->bytes().last(run_.staging_bytes));
   STRATA_ASSIGN_OR_RETURN(
-      runner_, StepRunner::Create({&run_.layout, run_.model.get(), run_.kernels.get(),
-                                   dataset_.get(), communicator_, state_.behind.get(), &numa_,
-                                   run_.device_adam.get()},
-                                  RunnerOptionsOf(run_)));
+      runner_,
+      StepRunner::Create({&run_.layout, run_.model.get(), run_.kernels.get(), dataset_.get(),
+                          communicator_, state_.behind.get(), &numa_, run_.device_adam.get()},
+                         RunnerOptionsOf(run_)));
   driver_.emplace(StepDriverParts{&run_, &*runner_, device_.get(), &*host_, state_.store.get(),
                                   watchdog_.get()},
                   state_.progress);

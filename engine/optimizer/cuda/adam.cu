@@ -67,7 +67,7 @@ __device__ __forceinline__ F16 Round<F16>(float value) {
 __device__ __forceinline__ bool TakeCoefficient(const double* coefficient, AdamScalars& s) {
   if (coefficient == nullptr) return true;
   s.gradient_scale = static_cast<float>(*coefficient);
-  return !isnan(*coefficient);
+  return *coefficient == *coefficient;  // a number
 }
 
 __device__ __forceinline__ uint64_t FirstElement() {
@@ -111,8 +111,7 @@ __global__ void SplitKernel(AdamScalars s, const double* coefficient, int16_t* r
 }
 
 __device__ __forceinline__ unsigned Largest(unsigned bits) {
-  for (int step = 16; step > 0; step /= 2)
-    bits = max(bits, __shfl_xor_sync(kAllLanes, bits, step));
+  for (int step = 16; step > 0; step /= 2) bits = max(bits, __shfl_xor_sync(kAllLanes, bits, step));
   return bits;
 }
 
@@ -164,10 +163,10 @@ __global__ void Int8Kernel(AdamScalars s, const double* coefficient, Int8Places 
       at.remainder[i] =
           static_cast<int16_t>(__float_as_uint(e[half].p) - (static_cast<unsigned>(rounded) << 16));
       const uint32_t random = DitherBits(at.dither + static_cast<uint32_t>(i));
-      at.m[i] = static_cast<uint8_t>(
-          EncodeM(e[half].m, CodeBase(m_scale, kMCodes), DitherOfM(random)));
-      at.v[i] = static_cast<uint8_t>(
-          EncodeV(e[half].v, CodeBase(v_scale, kVCodes), DitherOfV(random)));
+      at.m[i] =
+          static_cast<uint8_t>(EncodeM(e[half].m, CodeBase(m_scale, kMCodes), DitherOfM(random)));
+      at.v[i] =
+          static_cast<uint8_t>(EncodeV(e[half].v, CodeBase(v_scale, kVCodes), DitherOfV(random)));
     }
   }
 }
@@ -183,9 +182,12 @@ class CudaAdam final : public DeviceAdam {
   Status Step(const tiering::StreamContext& stream, const AdamScalars& scalars,
               const AdamSlices& slices, const double* coefficient) override {
     switch (slices.gradient_dtype) {
-      case DType::kF32: return StepOf<float>(stream, scalars, slices, coefficient);
-      case DType::kBf16: return StepOf<Bf16>(stream, scalars, slices, coefficient);
-      case DType::kF16: return StepOf<F16>(stream, scalars, slices, coefficient);
+      case DType::kF32:
+        return StepOf<float>(stream, scalars, slices, coefficient);
+      case DType::kBf16:
+        return StepOf<Bf16>(stream, scalars, slices, coefficient);
+      case DType::kF16:
+        return StepOf<F16>(stream, scalars, slices, coefficient);
     }
     return Internal("gradients in an unknown format");
   }
