@@ -275,7 +275,7 @@ Result<PlannedRun> PrepareRun(const RunConfig& config) {
     run.num_device_updates = DeviceUpdates(run.layout, *config.zero.cpu_update_ratio);
   }
   if (run.num_device_updates > 0 || !config.zero.cpu_update_ratio) {
-    STRATA_ASSIGN_OR_RETURN(run.device_adam, MakeCpuDeviceAdam(run.threads));
+    STRATA_ASSIGN_OR_RETURN(run.device_adam, MakeDeviceAdam(config.train.device, run.threads));
   }
   if (config.zero.host_cache_bytes)
     run.host_cache_bytes = PlaceHostCache(*config.zero.host_cache_bytes, run.layout);

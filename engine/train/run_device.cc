@@ -81,4 +81,9 @@ Result<std::unique_ptr<Kernels>> MakeKernels(const DeviceChoice& device, uint32_
   return device.kind == Kind::kCuda ? MakeCudaKernels(device.gpu) : MakeCpuKernels(threads);
 }
 
+Result<std::unique_ptr<DeviceAdam>> MakeDeviceAdam(const DeviceChoice& device, uint32_t threads) {
+  if (device.kind != Kind::kCuda) return MakeCpuDeviceAdam(threads);
+  return device.gpu ? MakeCudaAdam() : std::unique_ptr<DeviceAdam>();
+}
+
 }  // namespace strata::engine

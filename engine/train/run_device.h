@@ -9,6 +9,7 @@
 #include "aio/io_buffer.h"
 #include "engine/config/device_choice.h"
 #include "engine/kernels/kernels.h"
+#include "engine/optimizer/device_adam.h"
 #include "tiering/device.h"
 
 namespace strata::engine {
@@ -37,5 +38,7 @@ Result<std::unique_ptr<tiering::Device>> CreateDevice(
     aio::Sharing sharing = aio::Sharing::kPrivate);
 // kAuto is kCpu here; kCuda without a GPU is for planning (MakeCudaKernels()).
 Result<std::unique_ptr<Kernels>> MakeKernels(const DeviceChoice& device, uint32_t threads);
+// Of kCuda without a GPU, null.
+Result<std::unique_ptr<DeviceAdam>> MakeDeviceAdam(const DeviceChoice& device, uint32_t threads);
 
 }  // namespace strata::engine

@@ -1,11 +1,11 @@
 // AdamStep() on a GPU, with the bits of the host's cores: the same operations in the same order,
 // each rounded once. So products and sums are written as such (__fmul_rn, __fadd_rn), which the
 // compiler never fuses, and the square root and the quotient are the correctly rounded ones.
-#include <cuda_fp16.h>
 #include <cuda_runtime.h>
 
 #include <algorithm>
 
+#include "engine/kernels/cuda/elements.h"
 #include "engine/kernels/cuda/launch.h"
 #include "engine/optimizer/device_adam.h"
 #include "engine/optimizer/moment_codes.h"
@@ -13,8 +13,10 @@
 namespace strata::engine {
 namespace {
 
+using cuda::FromFloat;
 using cuda::Launch;
 using cuda::LaunchShape;
+using cuda::ToFloat;
 
 constexpr unsigned kThreads = 256;
 constexpr unsigned kMostBlocks = 4096;
@@ -40,29 +42,6 @@ __device__ __forceinline__ Element Updated(const AdamScalars& s, Element e, floa
   return e;
 }
 
-__device__ __forceinline__ float Load(float x) { return x; }
-__device__ __forceinline__ float Load(Bf16 x) {
-  return __uint_as_float(static_cast<unsigned>(x) << 16);
-}
-__device__ __forceinline__ float Load(F16 x) {
-  return __half2float(__ushort_as_half(static_cast<unsigned short>(x)));
-}
-
-template <typename T>
-__device__ __forceinline__ T Round(float value);
-// ToBf16() of dtype.h.
-template <>
-__device__ __forceinline__ Bf16 Round<Bf16>(float value) {
-  const unsigned bits = __float_as_uint(value);
-  const unsigned rounded = (bits + 0x8000u) >> 16;
-  const unsigned quiet = (bits >> 16) | 0x0040u;
-  return static_cast<Bf16>((bits & 0x7fffffffu) > 0x7f800000u ? quiet : rounded);
-}
-template <>
-__device__ __forceinline__ F16 Round<F16>(float value) {
-  return static_cast<F16>(__half_as_ushort(__float2half_rn(value)));
-}
-
 // Tells whether there is anything to apply, and takes the coefficient.
 __device__ __forceinline__ bool TakeCoefficient(const double* coefficient, AdamScalars& s) {
   if (coefficient == nullptr) return true;
@@ -84,12 +63,12 @@ __global__ void Fp32Kernel(AdamScalars s, const double* coefficient, float* mast
   for (uint64_t i = FirstElement(); i < n; i += Stride()) {
     Element e = {master[i], m[i], v[i]};
     if (applies) {
-      e = Updated<kL2>(s, e, Load(gradient[i]));
+      e = Updated<kL2>(s, e, ToFloat(gradient[i]));
       master[i] = e.p;
       m[i] = e.m;
       v[i] = e.v;
     }
-    if constexpr (kWeight) weight[i] = Round<Weight>(e.p);
+    if constexpr (kWeight) weight[i] = FromFloat<Weight>(e.p);
   }
 }
 
@@ -100,8 +79,8 @@ __global__ void SplitKernel(AdamScalars s, const double* coefficient, int16_t* r
   for (uint64_t i = FirstElement(); i < n; i += Stride()) {
     const unsigned joined = (static_cast<unsigned>(weight[i]) << 16) +
                             static_cast<unsigned>(static_cast<int>(remainder[i]));
-    const Element e = Updated<kL2>(s, {__uint_as_float(joined), m[i], v[i]}, Load(gradient[i]));
-    const Bf16 rounded = Round<Bf16>(e.p);
+    const Element e = Updated<kL2>(s, {__uint_as_float(joined), m[i], v[i]}, ToFloat(gradient[i]));
+    const Bf16 rounded = FromFloat<Bf16>(e.p);
     weight[i] = rounded;
     remainder[i] =
         static_cast<int16_t>(__float_as_uint(e.p) - (static_cast<unsigned>(rounded) << 16));
@@ -145,7 +124,7 @@ __global__ void Int8Kernel(AdamScalars s, const double* coefficient, Int8Places 
                               static_cast<unsigned>(static_cast<int>(at.remainder[i]));
       const Element before = {__uint_as_float(joined), DecodeM(at.m[i], m_base),
                               DecodeV(at.v[i], v_base)};
-      e[half] = Updated<kL2>(s, before, Load(gradient[i]));
+      e[half] = Updated<kL2>(s, before, ToFloat(gradient[i]));
       largest_m = max(largest_m, __float_as_uint(e[half].m) & 0x7fffffffu);
       largest_v = max(largest_v, __float_as_uint(e[half].v) & 0x7fffffffu);
     }
@@ -158,7 +137,7 @@ __global__ void Int8Kernel(AdamScalars s, const double* coefficient, Int8Places 
     for (int half = 0; half < 2; ++half) {
       const uint64_t i = scale * kScaledElements + lane + 32 * static_cast<uint64_t>(half);
       if (i >= n) continue;
-      const Bf16 rounded = Round<Bf16>(e[half].p);
+      const Bf16 rounded = FromFloat<Bf16>(e[half].p);
       at.weight[i] = rounded;
       at.remainder[i] =
           static_cast<int16_t>(__float_as_uint(e[half].p) - (static_cast<unsigned>(rounded) << 16));

@@ -1,0 +1,60 @@
+// What only the emulated machine shows of whole runs: how memory is copied, and failures.
+#include <gmock/gmock.h>
+
+#include "tests/engine/train/training_run.h"
+#include "tests/fakes/cuda/emulator.h"
+
+namespace strata::engine {
+namespace {
+
+RunConfig Config(const std::string& directory) {
+  std::vector<std::string> sets = OffloadTo("nvme", "nvme", directory);
+  sets.insert(sets.end(), {"train.device=cuda:0", "train.steps=2", "data.seq_len=16"});
+  return OrDie(TinyConfig(directory, sets));
+}
+
+class CudaRunFaultsTest : public testing::Test {
+ protected:
+  void SetUp() override { fakes::cuda::Reset(); }
+  void TearDown() override { fakes::cuda::Reset(); }
+};
+
+TEST_F(CudaRunFaultsTest, EveryCopyIsOfPinnedMemoryAndStreamsWaitForEachOtherOnTheDevice) {
+  const fakes::cuda::Counters before = fakes::cuda::counters();
+  ScratchDirectory scratch;
+  OrDie(Train(Config(scratch.path())));
+  const fakes::cuda::Counters after = fakes::cuda::counters();
+  EXPECT_GT(after.copies, before.copies);
+  EXPECT_EQ(after.copies_of_pageable_memory, before.copies_of_pageable_memory);
+  EXPECT_GT(after.waits_between_streams, before.waits_between_streams);
+  // And all is given back.
+  EXPECT_EQ(after.bytes_allocated, 0u);
+  EXPECT_EQ(after.streams, 0u);
+  EXPECT_EQ(after.events, 0u);
+  EXPECT_EQ(after.registered_ranges, 0u);
+}
+
+TEST_F(CudaRunFaultsTest, AKernelThatFailsEndsTheRunWithWhatCudaSaysAndTheRunGoesOnLater) {
+  ScratchDirectory scratch;
+  const RunConfig config = Config(scratch.path());
+  fakes::cuda::FailKernel(40, cudaErrorIllegalAddress);
+  const Status status = Train(config).status();
+  EXPECT_EQ(status.code(), Code::kInternal) << status.message();
+  EXPECT_THAT(status.message(), testing::HasSubstr("an illegal memory access"));
+  fakes::cuda::Reset();
+  const RunOutcome rest = OrDie(Train(config, SessionOptions::Start::kResume));
+  EXPECT_EQ(rest.losses.size(), 2u);
+}
+
+TEST_F(CudaRunFaultsTest, ABudgetThatTheGpuHasNotFailsAtStartWithWhatItHas) {
+  ScratchDirectory scratch;
+  const RunConfig config = Config(scratch.path());
+  fakes::cuda::SetMemory(1 << 20);
+  const Status status = Train(config).status();
+  fakes::cuda::SetMemory(size_t{1} << 30);
+  EXPECT_EQ(status.code(), Code::kResourceExhausted) << status.message();
+  EXPECT_THAT(status.message(), testing::HasSubstr("[memory] device"));
+}
+
+}  // namespace
+}  // namespace strata::engine
