@@ -180,6 +180,9 @@ Status StepRunner::LoadBatch(const OpPayload& payload, Blocks blocks) const {
     parts_.dataset->Sample(first + i, inputs.subspan(i * batch.seq_len, batch.seq_len),
                            targets.subspan(i * batch.seq_len, batch.seq_len));
   }
+  const uint64_t vocab_size = parts_.model->config().vocab_size;
+  for (const int32_t token : inputs)
+    STRATA_CHECK(token >= 0 && static_cast<uint64_t>(token) < vocab_size);
   return OkStatus();
 }
 

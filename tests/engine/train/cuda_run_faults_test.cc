@@ -9,7 +9,8 @@ namespace {
 
 RunConfig Config(const std::string& directory) {
   std::vector<std::string> sets = OffloadTo("nvme", "nvme", directory);
-  sets.insert(sets.end(), {"train.device=cuda:0", "train.steps=2", "data.seq_len=16"});
+  sets.insert(sets.end(),
+              {"train.device=cuda:0", "train.steps=2", "data.seq_len=16", "memory.device=48MiB"});
   return OrDie(TinyConfig(directory, sets));
 }
 

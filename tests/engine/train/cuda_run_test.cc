@@ -14,7 +14,7 @@ namespace {
 
 using testing::ElementsAreArray;
 
-struct Run {
+struct Ways {
   std::string device = "cuda:0";
   std::string weights = "host";
   std::string optimizer = "host";
@@ -34,13 +34,14 @@ struct Run {
   }
 };
 
-// Heads of 64, which tensor cores work on; each second step or so is clipped.
-RunOutcome Outcome(const Run& run) {
+// 32 MiB of the budget are the products' workspace. Heads of 64, which tensor cores work on; each
+// second step or so is clipped.
+RunOutcome Outcome(const Ways& run) {
   ScratchDirectory scratch;
   std::vector<std::string> sets = OffloadTo(run.weights, run.optimizer, scratch.path());
   sets.insert(sets.end(),
               {"model.num_attention_heads=1", "model.num_key_value_heads=1", "data.seq_len=32",
-               "train.gradient_clipping=0.5", "checkpoint.keep_last=0",
+               "train.gradient_clipping=0.5", "checkpoint.keep_last=0", "memory.device=48MiB",
                "train.device=" + run.device, fmt::format("train.steps={}", run.steps),
                fmt::format("zero_optimization.prefetch_ops={}", run.prefetch_ops),
                "train.schedule=" + run.schedule, "train.clip_mode=" + run.clip_mode,
@@ -90,7 +91,7 @@ TEST_F(CudaRunTest, LossesOfTwentyStepsAreThoseOfTheCpuDevice) {
 
 TEST_F(CudaRunTest, TiersBudgetsDepthsAndSchedulesNeverChangeABit) {
   const RunOutcome expected = Outcome({});
-  for (const Run& run : std::vector<Run>{
+  for (const Ways& run : std::vector<Ways>{
            {.weights = "device", .optimizer = "device"},
            {.weights = "nvme", .optimizer = "nvme", .prefetch_ops = 0},
            {.weights = "nvme", .optimizer = "nvme", .tight = true},
@@ -105,7 +106,7 @@ TEST_F(CudaRunTest, TiersBudgetsDepthsAndSchedulesNeverChangeABit) {
 TEST_F(CudaRunTest, WhoUpdatesAndWhenNeverChangesABit) {
   for (const char* state : {"fp32", "split", "int8"}) {
     const RunOutcome expected = Outcome({.clip_mode = "norm_first", .state = state});
-    for (const Run& run : std::vector<Run>{
+    for (const Ways& run : std::vector<Ways>{
              {.clip_mode = "deferred", .ratio = "0.5", .state = state},
              {.weights = "nvme",
              .optimizer = "nvme",
@@ -124,7 +125,7 @@ TEST_F(CudaRunTest, WhoUpdatesAndWhenNeverChangesABit) {
 TEST_F(CudaRunTest, ARunGoesOnOnTheOtherDevice) {
   ScratchDirectory scratch;
   std::vector<std::string> sets = OffloadTo("nvme", "nvme", scratch.path());
-  sets.insert(sets.end(), {"train.steps=6", "train.device=cpu"});
+  sets.insert(sets.end(), {"train.steps=6", "memory.device=48MiB", "train.device=cpu"});
   const RunOutcome whole = [&] {
     ScratchDirectory other;
     std::vector<std::string> same = OffloadTo("nvme", "nvme", other.path());
