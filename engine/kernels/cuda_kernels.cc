@@ -6,6 +6,7 @@
 #include <utility>
 
 #include "aio/base/check.h"
+#include "aio/base/log.h"
 #include "engine/kernels/cuda/attention.h"
 #include "engine/kernels/cuda/cublas_lt.h"
 #include "engine/kernels/cuda/products.h"
@@ -60,6 +61,7 @@ Result<std::unique_ptr<Kernels>> MakeCudaKernels(std::optional<uint32_t> gpu) {
   STRATA_ASSIGN_OR_RETURN(const cublas_lt::Library library, cublas_lt::Load().With(name));
   STRATA_ASSIGN_OR_RETURN(std::unique_ptr<cuda::CudaProducts> products,
                           cuda::CudaProducts::Create(library).With(name));
+  Log(Severity::kInfo, "kernels", "{}: products by {}", name, products->library_name());
   return std::unique_ptr<Kernels>(std::make_unique<CudaKernels>(std::move(products)));
 }
 
