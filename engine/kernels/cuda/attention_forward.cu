@@ -119,7 +119,6 @@ __global__ void __launch_bounds__(kThreads, kDim == 64 ? 4 : 3)
     // Maxima seldom grow after the first tiles; times one is nothing to do.
     if (__any_sync(0xffffffffu, factor != 1.0f)) ScaleRows(factor, strip + kFactorsAt, out);
     AddWeighted<kKeys, kDim>(reinterpret_cast<const T*>(strip), values, out);
-    __syncwarp();  // the strip is free
   }
 
   const float sum = SumOfPair(row.sum);

@@ -22,7 +22,8 @@ namespace strata::fakes::cuda {
 
 enum class ThreadOrder : uint8_t { kAscending, kDescending, kShuffled };
 
-// In which order the threads of a block run between two barriers, and the blocks of a grid. Right
+// In which order the threads of a block run between two barriers, and the blocks of a grid; when
+// shuffled, warps get ahead of each other, too, as far as barriers of the block let them. Right
 // kernels give the same bits in any.
 void SetThreadOrder(ThreadOrder order, uint64_t seed = 0);
 

@@ -95,9 +95,13 @@ class Block {
     running = this;
     std::string wrong;
     do {
-      if (grid_.order == ThreadOrder::kShuffled) std::shuffle(order_.begin(), order_.end(), random);
+      uint64_t warps = ~uint64_t{0};  // that go on this time
+      if (grid_.order == ThreadOrder::kShuffled) {
+        std::shuffle(order_.begin(), order_.end(), random);
+        warps = random() & random();
+      }
       for (uint32_t index : order_)
-        if (threads_[index].state == State::kReady) GoOn(index);
+        if (threads_[index].state == State::kReady && (warps >> (index / kLanes) & 1)) GoOn(index);
     } while (wrong.empty() && OpenBarriers(wrong));
     running = nullptr;
     // Threads that were left waiting have nothing on their stacks that must be undone.
@@ -186,6 +190,7 @@ class Block {
       return std::count_if(threads_.begin(), threads_.end(),
                            [state](const Thread& thread) { return thread.state == state; });
     };
+    if (is(State::kReady) > 0) return true;  // of warps that were left behind
     const auto ended = is(State::kEnded);
     if (ended == num_threads_) return false;
     if (OpenIfAll(0, num_threads_, State::kAtBlockBarrier)) return true;
