@@ -1,0 +1,33 @@
+# Dependencies as packages of the system. tools/install-dependencies.sh installs them on Debian.
+find_package(PkgConfig REQUIRED)
+find_package(fmt REQUIRED)
+find_package(nlohmann_json REQUIRED)
+find_package(CLI11 REQUIRED)
+pkg_check_modules(liburing REQUIRED IMPORTED_TARGET liburing)
+pkg_check_modules(hwloc REQUIRED IMPORTED_TARGET hwloc)
+pkg_check_modules(xxhash REQUIRED IMPORTED_TARGET libxxhash)
+# The package's own target forces its shared library and its macros on us: only the path is wanted.
+find_path(TOMLPLUSPLUS_INCLUDE_DIR toml++/toml.h REQUIRED)
+list(APPEND CMAKE_MODULE_PATH ${CMAKE_CURRENT_LIST_DIR})
+find_package(Libaio REQUIRED)
+
+# What only some benches are made with. Without it those are left out.
+set(STRATA_HAS_GOOGLE_BENCHMARK FALSE)
+set(STRATA_HAS_DNNL FALSE)
+if(NOT STRATA_TESTS)
+  return()
+endif()
+find_package(GTest REQUIRED)
+find_package(benchmark QUIET)
+set(STRATA_HAS_GOOGLE_BENCHMARK ${benchmark_FOUND})
+# Debian's dnnl-config.cmake asks for OpenCL, which a program that computes on cores has no use for.
+find_package(OpenMP QUIET COMPONENTS CXX)
+find_path(DNNL_INCLUDE_DIR oneapi/dnnl/dnnl.hpp)
+find_library(DNNL_LIBRARY dnnl)
+if(OpenMP_CXX_FOUND AND DNNL_INCLUDE_DIR AND DNNL_LIBRARY)
+  set(STRATA_HAS_DNNL TRUE)
+  add_library(strata_dnnl INTERFACE)
+  add_library(strata::dnnl ALIAS strata_dnnl)
+  target_include_directories(strata_dnnl SYSTEM INTERFACE ${DNNL_INCLUDE_DIR})
+  target_link_libraries(strata_dnnl INTERFACE ${DNNL_LIBRARY} OpenMP::OpenMP_CXX)
+endif()
