@@ -47,6 +47,32 @@ TEST_F(CudaRunFaultsTest, AKernelThatFailsEndsTheRunWithWhatCudaSaysAndTheRunGoe
   EXPECT_EQ(rest.losses.size(), 2u);
 }
 
+TEST_F(CudaRunFaultsTest, ACopyThatIsRefusedEndsTheRunWithTheCallAndItsStream) {
+  ScratchDirectory scratch;
+  fakes::cuda::FailNext("cudaMemcpyAsync", cudaErrorInvalidValue);
+  const Status status = Train(Config(scratch.path())).status();
+  EXPECT_THAT(status.message(), testing::AllOf(testing::HasSubstr("cuda:0: stream '"),
+                                               testing::HasSubstr("cudaMemcpyAsync of "),
+                                               testing::HasSubstr("cudaErrorInvalidValue")));
+}
+
+TEST_F(CudaRunFaultsTest, HostMemoryThatCannotBePinnedIsAnErrorThatSaysSo) {
+  ScratchDirectory scratch;
+  fakes::cuda::FailNext("cudaHostRegister", cudaErrorMemoryAllocation);
+  const Status status = Train(Config(scratch.path())).status();
+  EXPECT_EQ(status.code(), Code::kResourceExhausted);
+  EXPECT_THAT(status.message(), testing::HasSubstr("cuda:0: pinning 16 MiB of host memory"));
+}
+
+TEST_F(CudaRunFaultsTest, ABudgetWithoutRoomForTheWorkspacesDoesNotPlan) {
+  ScratchDirectory scratch;
+  RunConfig config = Config(scratch.path());
+  config.memory.device_bytes = 16 << 20;
+  const Status status = Train(config).status();
+  EXPECT_EQ(status.code(), Code::kResourceExhausted);
+  EXPECT_THAT(status.message(), testing::HasSubstr("the smallest budgets that fit"));
+}
+
 TEST_F(CudaRunFaultsTest, ABudgetThatTheGpuHasNotFailsAtStartWithWhatItHas) {
   ScratchDirectory scratch;
   const RunConfig config = Config(scratch.path());

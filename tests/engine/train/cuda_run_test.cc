@@ -26,6 +26,7 @@ struct Ways {
   std::string state = "auto";
   std::string precision = "bf16";
   int steps = 3;
+  std::vector<std::string> more = {};
 
   std::string ToString() const {
     return fmt::format(
@@ -46,6 +47,7 @@ RunOutcome Outcome(const Ways& run) {
                fmt::format("zero_optimization.prefetch_ops={}", run.prefetch_ops),
                "train.schedule=" + run.schedule, "train.clip_mode=" + run.clip_mode,
                "train.precision=" + run.precision, "optimizer.state=" + run.state});
+  sets.insert(sets.end(), run.more.begin(), run.more.end());
   if (run.optimizer != "device")
     sets.push_back("zero_optimization.offload_optimizer.ratio=" + run.ratio);
   if (run.tight) {
@@ -119,6 +121,54 @@ TEST_F(CudaRunTest, WhoUpdatesAndWhenNeverChangesABit) {
       ExpectSameBits(Outcome(run), expected);
     }
   }
+}
+
+TEST_F(CudaRunTest, TilesAndWhatBackwardRecomputesNeverChangeABit) {
+  const std::string parts = "model.part_size=32KiB";  // parts of a sublayer are other sums
+  const RunOutcome expected = Outcome({.steps = 2, .more = {parts, "train.recompute=all"}});
+  for (const Ways& run : std::vector<Ways>{
+           {.steps = 2, .more = {parts, "train.recompute=none"}},
+           {.weights = "nvme", .steps = 2, .more = {parts, "train.tile=1"}},
+       }) {
+    SCOPED_TRACE(run.more.back());
+    ExpectSameBits(Outcome(run), expected);
+  }
+}
+
+// Measuring works on the run's own memory, most of which the host may not touch.
+TEST_F(CudaRunTest, MeasuringFindsARateForEachKindOfOpAndChangesNoBit) {
+  ScratchDirectory scratch;
+  std::vector<std::string> sets = OffloadTo("host", "host", scratch.path());
+  sets.insert(sets.end(), {"train.steps=2", "memory.device=48MiB", "train.device=cuda:0"});
+  const RunConfig config = OrDie(TinyConfig(scratch.path(), sets));
+  const auto train = [&config](bool measure) {
+    return OrDie(
+        TrainWith(config, {.start = SessionOptions::Start::kOverwrite, .measure = measure}));
+  };
+  const RunOutcome plain = train(false);
+  const RunOutcome measured = train(true);
+  ExpectSameBits(measured, plain);
+  EXPECT_FALSE(measured.planned_with.device_shares_cores);
+  for (const char* kind :
+       {"embedding.forward", "attention.forward", "mlp.backward", "head", "adam"}) {
+    ASSERT_TRUE(measured.planned_with.rates.contains(kind)) << kind;
+    EXPECT_GT(measured.planned_with.rates.at(kind), 0) << kind;
+  }
+}
+
+TEST_F(CudaRunTest, ARunThatIsResumedEndsWithTheBitsOfOneThatWasNot) {
+  const auto config = [](const ScratchDirectory& scratch) {
+    std::vector<std::string> sets = OffloadTo("nvme", "device", scratch.path());
+    sets.insert(sets.end(), {"train.steps=4", "memory.device=48MiB", "train.device=cuda:0"});
+    return OrDie(TinyConfig(scratch.path(), sets));
+  };
+  ScratchDirectory undisturbed, stopped;
+  const RunOutcome whole = OrDie(Train(config(undisturbed)));
+  OrDie(TrainAndStopAfter(config(stopped), 2));
+  const RunOutcome rest = OrDie(Train(config(stopped), SessionOptions::Start::kResume));
+  EXPECT_EQ(rest.first_step, 2u);
+  EXPECT_EQ(rest.summary.weights_hash, whole.summary.weights_hash);
+  EXPECT_EQ(rest.summary.state_hash, whole.summary.state_hash);
 }
 
 // What one device leaves the other goes on from.

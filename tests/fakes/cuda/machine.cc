@@ -27,6 +27,7 @@ cudaError_t DeviceMemory::Allocate(int device, size_t size, void** memory) {
   void* at =
       mmap(nullptr, WholePages(size), PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
   if (at == MAP_FAILED) return cudaErrorMemoryAllocation;
+  (void)madvise(at, WholePages(size), MADV_HUGEPAGE);  // fewer to protect at each access
   std::memset(at, 0xff, size);
   if (num_accesses_ == 0) mprotect(at, WholePages(size), PROT_NONE);
   allocations_[reinterpret_cast<uintptr_t>(at)] = {size, device};
