@@ -55,6 +55,8 @@ using SumFragment = wmma::fragment<wmma::accumulator, 16, 16, 16, float>;
 template <unsigned kDim>
 struct TileLayout {
   static constexpr unsigned kStride = kDim + 8;
+  // Where a fragment may begin, and how far apart its rows may be.
+  static_assert(kSide * kStride * 2 % 32 == 0 && kStride % 8 == 0);
   template <unsigned kRows>
   static constexpr size_t Bytes() {
     return size_t{kRows} * kStride * 2;
@@ -82,6 +84,7 @@ struct Strip {
   static constexpr unsigned kStride = kCols + 8;
   static constexpr unsigned kBytes = kSide * kStride * sizeof(float);
   static constexpr unsigned kPerLane = kCols / 2;
+  static_assert(kBytes % 32 == 0 && kStride % 8 == 0);
 
   // Two lanes share a row, in turn four columns each. The column of a lane's element i:
   __device__ static unsigned Row() { return threadIdx.x % 32 / 2; }
