@@ -1,13 +1,14 @@
 // The small set of operations that the models are written in.
 //
-// Two implementations: the host's cores (cpu_kernels.h) and, later, CUDA. All work on memory of
-// their device, take the stream they run on, keep no state between calls, allocate nothing (what
-// they need comes as workspace), and give the same bits for the same arguments whatever the number
-// of threads: work is cut into tiles by shape alone, and reductions have a fixed order.
+// Two implementations: the host's cores (cpu_kernels.h) and an NVIDIA GPU (cuda_kernels.h). All
+// work on memory of their device, take the stream they run on, keep nothing between calls that
+// shows, allocate no device memory (what they need comes as workspace), and give the same bits for
+// the same arguments whatever the number of threads, or on one kind of GPU: work is cut into tiles
+// by shape alone, and reductions have a fixed order.
 //
 // Matrices are row-major; a row is `stride` elements from the next. "accumulate" means += into the
-// output. Element formats: fp32 and bf16 for activations and weights, fp32 for weight gradients;
-// sums are in fp32 (statistics in fp64 where said).
+// output. Element formats: fp32, bf16 and fp16 for activations and weights, fp32 for weight
+// gradients; sums are in fp32 (statistics in fp64 where said).
 #pragma once
 
 #include <cstddef>
@@ -94,9 +95,10 @@ class Kernels {
                       int direction) = 0;
 
   // Softmax attention without seq x seq in memory: tiles of keys with a running maximum (Dao et
-  // al. 2022). log_sum_exp: fp32 [num_heads, rows], what the backward needs. In bf16,
-  // probabilities and the gradients of scores are rounded to bf16 before they enter a product; all
-  // sums are fp32. The workspace is aligned to 64 bytes; nothing in it need survive a call.
+  // al. 2022). log_sum_exp: fp32 [num_heads, rows], what the backward needs. In formats
+  // of 16 bits, probabilities and the gradients of scores are rounded to them before they enter a
+  // product; all sums are fp32. The workspace is aligned to 64 bytes; nothing in it need survive a
+  // call.
   virtual size_t AttentionWorkspaceBytes(const AttentionShape& shape, DType dtype) const = 0;
   virtual Status AttentionForward(const Stream& stream, const AttentionShape& shape,
                                   const Matrix& q, const Matrix& k, const Matrix& v,
