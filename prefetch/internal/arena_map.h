@@ -20,11 +20,13 @@ struct Range {
   uint64_t end_bytes() const { return offset_bytes + size_bytes; }
 };
 
-// What it would mean to evict a tenant.
-struct EvictionCost {
-  bool is_possible = true;
-  double loss = 0;      // > 0; adds up over the tenants of a range
-  size_t last_use = 0;  // op of its last use: its bytes are not free before that is done
+// What a tenant is worth where it is. Told when it changes, so that a search asks nobody.
+struct Worth {
+  bool may_go = false;
+  double per_byte = 0;     // of having it when it is read next; what it loses falls with the time
+  uint64_t next_read = 0;  // op
+  bool counts_whole = false;  // else only as many of its bytes as are wanted
+  size_t last_use = 0;        // op of its last use: its bytes are not free before that is done
 };
 
 // Among ranges whose tenants are nearly the same loss.
@@ -36,10 +38,12 @@ enum class Choice {
 // How to choose a range.
 struct Search {
   uint64_t size_bytes = 0;
+  size_t op = 0;  // that is next to run
+  // Tenants whose next read is at this op or before stay. Unset: only those that may not go.
+  std::optional<uint64_t> keep_until = {};
   Choice choice = Choice::kReadiest;
   uint64_t reserve_bytes = 0;  // as much must stay free or evictable elsewhere
   size_t ready_op = 0;         // bytes last used at this op or before count as free since long
-  std::function<EvictionCost(BlockId)> cost;
   // What taking a range loses beside its tenants; unset: nothing.
   std::function<double(const Range&)> toll = {};
   // Taken where it costs at most `preferred_gain` more than the best.
@@ -57,29 +61,46 @@ class ArenaMap {
   std::optional<Range> Find(const Search& search) const;
   std::vector<BlockId> TenantsOf(const Range& range) const;
 
-  // The range must be free. Returns the histories of its bytes, merged.
+  // The range must be free. Returns the histories of its bytes, merged. The tenant may not go until
+  // its worth is told.
   SlotHistory Take(const Range& range, BlockId tenant);
+  void SetWorth(uint64_t offset_bytes, const Worth& worth);
   // `last_use`: the op that used the bytes last.
   void Free(uint64_t offset_bytes, SlotHistory history, size_t last_use);
 
   uint64_t capacity_bytes() const { return end_bytes_ - base_bytes_; }
 
  private:
+  static constexpr double kStays = -1;
+
   struct Segment {
     Range range;
-    std::optional<BlockId> tenant;
-    SlotHistory history;  // of free bytes; a tenant's is with its block
+    std::optional<BlockId> tenant = {};
     size_t last_use = 0;
+    size_t history = 0;  // of free bytes, in histories_; a tenant's is with its block
+  };
+  // What every search reads of every segment: numbers side by side, for loops that do several at
+  // once.
+  struct Prices {
+    std::vector<double> size_bytes;
+    std::vector<double> whole_bytes;  // the size if it counts whole, else 0
+    std::vector<double> per_byte;
+    std::vector<double> next_read;  // kStays: may not go
   };
   class Finder;
 
   size_t SegmentAt(uint64_t offset_bytes) const;
-  // Makes `offset_bytes` a boundary between free segments; returns the index of the one behind it.
-  size_t SplitAt(uint64_t offset_bytes);
+  // Puts `segments` where those in [first, end) are. Tenants among them may not go.
+  void Replace(size_t first, size_t end, const std::vector<Segment>& segments);
+  void SetPrice(size_t segment, const Worth& worth);
+  size_t Keep(SlotHistory history);
 
   uint64_t base_bytes_;
   uint64_t end_bytes_;
   std::vector<Segment> segments_;  // in order, without gaps
+  Prices prices_;                  // of segments_
+  std::vector<SlotHistory> histories_;
+  std::vector<size_t> unused_histories_;
 };
 
 }  // namespace strata::prefetch::internal

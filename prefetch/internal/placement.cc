@@ -43,14 +43,27 @@ void Placement::PlaceFixed(const Layout& layout) {
   }
 }
 
-void Placement::StartWith(const CachedCopy& cached) {
-  const Slot& slot = cached.slot;
-  ArenaOf(slot.tier).Take({slot.offset_bytes, slot.size_bytes}, cached.block);
-  Occupy(cached.block, slot, 0);
-  Copy& copy = CopyOf(cached.block, slot.tier);
-  copy.version = 0;
-  copy.at_start = cached;
-  start_slots_[static_cast<size_t>(slot.tier)][slot.offset_bytes] = cached.block;
+void Placement::StartWith(const std::vector<CachedCopy>& cached) {
+  starts_warm_ = !cached.empty();
+  for (const CachedCopy& start : cached) {
+    const Slot& slot = start.slot;
+    const Range range{slot.offset_bytes, slot.size_bytes};
+    ArenaOf(slot.tier).Take(range, start.block);
+    Occupy(start.block, slot, 0);
+    Copy& copy = CopyOf(start.block, slot.tier);
+    copy.version = 0;
+    copy.at_start = start;
+    start_slots_[static_cast<size_t>(slot.tier)].push_back(
+        {.range = range,
+         .block = start.block,
+         .since_op = start.since_op,
+         .first_read = future_.NextRead(start.block, trace_.ops.size())});
+  }
+  for (Tier tier : kMemoryTiers) {
+    StartSlots& slots = start_slots_[static_cast<size_t>(tier)];
+    std::ranges::sort(slots, {}, [](const StartSlot& slot) { return slot.range.offset_bytes; });
+    for (size_t i = 0; i < slots.size(); ++i) CopyOf(slots[i].block, tier).start_slot = i;
+  }
 }
 
 void Placement::StartOp(size_t op, std::optional<NodeIndex> gate) {
@@ -116,6 +129,7 @@ void Placement::Read(BlockId block) {
   to.version = state.version;
   to.last_use = op_;
   state.last_nvme_node = node;
+  MarkStale(block);
 }
 
 void Placement::Write(BlockId block) {
@@ -135,6 +149,7 @@ void Placement::Write(BlockId block) {
   from.last_use = op_;
   state.nvme_version = state.version;
   state.last_nvme_node = node;
+  MarkStale(block);
 }
 
 void Placement::CopyAcross(BlockId block, Tier from_tier) {
@@ -158,6 +173,7 @@ void Placement::CopyAcross(BlockId block, Tier from_tier) {
   to.history.SetWriter(node);
   to.version = state.version;
   from.last_use = to.last_use = op_;
+  MarkStale(block);
 }
 
 NodeIndex Placement::AddTransfer(Node node, std::vector<NodeIndex> deps) {
@@ -196,6 +212,7 @@ void Placement::RecordRun(const Access& access, Lane lane, NodeIndex node) {
   BlockState& state = StateOf(access.block);
   Copy& copy = CopyOf(access.block, TierOf(lane));
   copy.last_use = op_;
+  MarkStale(access.block);
   if (access.mode == AccessMode::kRead) {
     copy.history.AddReader(node, lane);
     state.value.AddReader(node, lane);
@@ -220,6 +237,7 @@ bool Placement::WriteBack(BlockId block, const Request& request) {
 void Placement::Settle(BlockId block, size_t op) {
   BlockState& state = StateOf(block);
   state.next_read = future_.NextRead(block, op + 1);
+  MarkStale(block);
   if (state.next_read != Future::kNever) return;
   for (Tier tier : kMemoryTiers) Drop(block, tier);
 }

@@ -6,7 +6,6 @@
 #pragma once
 
 #include <array>
-#include <map>
 #include <optional>
 #include <string>
 #include <vector>
@@ -46,8 +45,8 @@ class Placement {
   // All references outlive it.
   Placement(const Trace& trace, const Layout& layout, const Future& future, uint32_t prefetch_ops);
 
-  // A cached copy from the step before. Before the first op only.
-  void StartWith(const CachedCopy& cached);
+  // Cached copies from the step before. Before the first op only.
+  void StartWith(const std::vector<CachedCopy>& cached);
   // Later transfers are planned while `op` is the next to run; with `gate` they wait for that node.
   void StartOp(size_t op, std::optional<NodeIndex> gate);
 
@@ -57,8 +56,14 @@ class Placement {
   bool HaveSlot(BlockId block, Tier tier, const Request& request);
   bool HasSlot(BlockId block, Tier tier) const { return CopyOf(block, tier).is_present; }
   // A pinned copy is not evicted.
-  void Pin(BlockId block, Tier tier) { ++CopyOf(block, tier).pins; }
-  void Unpin(BlockId block, Tier tier) { --CopyOf(block, tier).pins; }
+  void Pin(BlockId block, Tier tier) {
+    ++CopyOf(block, tier).pins;
+    MarkStale(block);
+  }
+  void Unpin(BlockId block, Tier tier) {
+    --CopyOf(block, tier).pins;
+    MarkStale(block);
+  }
   // Empties a tier but for what is fixed there. Nothing may be pinned.
   bool Clear(Tier tier, const Request& request);
 
@@ -88,8 +93,10 @@ class Placement {
     Slot slot;
     SlotHistory history;
     std::optional<CachedCopy> at_start;
+    size_t start_slot = 0;  // index into start_slots_, if it was there at the start
   };
   struct BlockState {
+    bool is_stale = false;  // its copies' worth is not what the arenas know
     uint32_t version = 0;
     uint32_t nvme_version = kNoVersion;
     uint64_t next_read = 0;
@@ -118,12 +125,14 @@ class Placement {
   bool BringToDevice(BlockId block, const Request& request);
   bool Allocate(BlockId block, Tier tier, const Request& request);
   Search SearchFor(BlockId block, Tier tier, const Request& request) const;
-  EvictionCost CostOf(BlockId block, Tier tier, const Request& request,
-                      uint64_t wanted_bytes) const;
+  // Whatever changes a block or a copy of it marks it; before a search the arenas are told.
+  void MarkStale(BlockId block);
+  void TellWorths();
+  Worth WorthOf(BlockId block, Tier tier) const;
   double MoveWeight(BlockId block, Tier tier) const;
   void PreferStart(BlockId block, Tier tier, Search* search) const;
-  double WorthOfReturn(BlockId block) const;
-  double Toll(const Range& range, BlockId block, Tier tier) const;
+  // `near`: where the last answer was found, from which the next is not far.
+  double Toll(const Range& range, BlockId block, Tier tier, size_t* near) const;
   bool IsInVain(BlockId block, const Copy& copy) const;
   void Occupy(BlockId block, const Slot& slot, size_t for_op);
   bool Evict(BlockId block, Tier tier, const Request& request);
@@ -145,9 +154,24 @@ class Placement {
   Sequence sequence_;
   std::array<ArenaMap, kNumMemoryTiers> arenas_;
   std::array<Usage, kNumMemoryTiers> usages_;
-  // By offset: whose place it is when the step starts, and shall be when it ends.
-  std::array<std::map<uint64_t, BlockId>, kNumMemoryTiers> start_slots_;
+  // Whose place it is when the step starts, and shall be when it ends. By offset.
+  struct StartSlot {
+    Range range;
+    BlockId block{};
+    size_t since_op = 0;
+    uint64_t first_read = 0;  // of the next step
+    bool is_away = false;
+  };
+  using StartSlots = std::vector<StartSlot>;
+  StartSlot& StartSlotOf(BlockId block, Tier tier) {
+    return start_slots_[static_cast<size_t>(tier)][CopyOf(block, tier).start_slot];
+  }
+  double WorthOfReturn(const StartSlot& slot) const;
+
+  std::array<StartSlots, kNumMemoryTiers> start_slots_;
+  bool starts_warm_ = false;
   std::vector<BlockState> states_;
+  std::vector<BlockId> stale_;
   Shortage shortage_;
 };
 

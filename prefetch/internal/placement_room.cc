@@ -25,6 +25,7 @@ constexpr size_t kSlackOps = 4;
 
 bool Placement::Allocate(BlockId block, Tier tier, const Request& request) {
   shortage_ = {tier, block};
+  TellWorths();
   std::optional<Range> range = ArenaOf(tier).Find(SearchFor(block, tier, request));
   if (!range) return false;
   for (BlockId tenant : ArenaOf(tier).TenantsOf(*range))
@@ -38,47 +39,58 @@ bool Placement::Allocate(BlockId block, Tier tier, const Request& request) {
 
 Search Placement::SearchFor(BlockId block, Tier tier, const Request& request) const {
   size_t settled_ops = prefetch_ops_ + 2;
-  uint64_t size_bytes = SlotBytes(Describe(block));
-  Search search{.size_bytes = size_bytes,
+  Search search{.size_bytes = SlotBytes(Describe(block)),
+                .op = op_,
+                .keep_until = request.keep_until,
                 .choice = request.choice,
                 .reserve_bytes = request.reserve_bytes[static_cast<size_t>(tier)],
-                .ready_op = op_ - std::min(op_, settled_ops),
-                .cost = [=, this, &request](BlockId tenant) {
-                  return CostOf(tenant, tier, request, size_bytes);
-                }};
+                .ready_op = op_ - std::min(op_, settled_ops)};
   if (!start_slots_[static_cast<size_t>(tier)].empty())
-    search.toll = [=, this](const Range& range) { return Toll(range, block, tier); };
+    search.toll = [=, this, near = size_t{0}](const Range& range) mutable {
+      return Toll(range, block, tier, &near);
+    };
   PreferStart(block, tier, &search);
   return search;
+}
+
+void Placement::MarkStale(BlockId block) {
+  BlockState& state = StateOf(block);
+  if (!state.is_stale) stale_.push_back(block);
+  state.is_stale = true;
+}
+
+void Placement::TellWorths() {
+  for (BlockId block : stale_) {
+    StateOf(block).is_stale = false;
+    for (Tier tier : kMemoryTiers) {
+      const Copy& copy = CopyOf(block, tier);
+      if (copy.is_present && !copy.is_fixed)
+        ArenaOf(tier).SetWorth(copy.slot.offset_bytes, WorthOf(block, tier));
+    }
+  }
+  stale_.clear();
 }
 
 // The worth of a byte that stays: what fetching it again costs, over the time until that is needed.
 // Of a block that can be read again only as many bytes count as are wanted, as the rest is room for
 // the next: else one that must be written first would go because it is smaller. That one counts
 // whole, as it is written whole.
-EvictionCost Placement::CostOf(BlockId block, Tier tier, const Request& request,
-                               uint64_t wanted_bytes) const {
+Worth Placement::WorthOf(BlockId block, Tier tier) const {
   const BlockState& state = StateOf(block);
   const Copy& copy = CopyOf(block, tier);
-  bool is_needed = request.keep_until && state.next_read <= *request.keep_until;
-  if (copy.pins > 0 || is_needed) return {.is_possible = false};
-  double ops_until_read =
-      static_cast<double>(state.next_read - std::min<uint64_t>(op_, state.next_read));
-  double move_weight = MoveWeight(block, tier);
-  double weight = move_weight / (ops_until_read + 1);
-  if (IsInVain(block, copy)) weight *= kInVain;
-  uint64_t bytes = copy.slot.size_bytes;
-  if (move_weight < kSpillWeight) bytes = std::min(bytes, wanted_bytes);
-  return {.loss = static_cast<double>(bytes) * weight, .last_use = copy.last_use};
+  const double weight = MoveWeight(block, tier);
+  return {.may_go = copy.pins == 0,
+          .per_byte = IsInVain(block, copy) ? weight * kInVain : weight,
+          .next_read = state.next_read,
+          .counts_whole = weight >= kSpillWeight,
+          .last_use = copy.last_use};
 }
 
 // Only what ends the step where it started it is there for the next one. Where nothing was there
 // when the step started, that is still to be found, and all is worth its place.
 bool Placement::IsInVain(BlockId block, const Copy& copy) const {
-  bool is_settled =
-      std::ranges::any_of(start_slots_, [](const auto& slots) { return !slots.empty(); });
   bool is_in_place = copy.at_start && copy.at_start->slot == copy.slot;
-  return is_settled && !is_in_place && IsCurrentOnNvme(block) &&
+  return starts_warm_ && !is_in_place && IsCurrentOnNvme(block) &&
          StateOf(block).next_read >= trace_.ops.size();
 }
 
@@ -91,34 +103,31 @@ double Placement::MoveWeight(BlockId block, Tier tier) const {
 }
 
 // What it saves in the next step that a block is back in its place when this one ends.
-double Placement::WorthOfReturn(BlockId block) const {
-  uint64_t next_read = future_.NextRead(block, trace_.ops.size());
-  double ops_until_read = static_cast<double>(next_read - op_);
-  return static_cast<double>(SlotBytes(Describe(block))) * kNvmeWeight / ops_until_read;
+double Placement::WorthOfReturn(const StartSlot& slot) const {
+  double ops_until_read = static_cast<double>(slot.first_read - op_);
+  return static_cast<double>(slot.range.size_bytes) * kNvmeWeight / ops_until_read;
 }
 
 // `since_op` tells when, the last time this step was planned, the copy came that stayed.
 void Placement::PreferStart(BlockId block, Tier tier, Search* search) const {
-  const std::optional<CachedCopy>& at_start = CopyOf(block, tier).at_start;
-  if (!at_start || op_ + prefetch_ops_ + kSlackOps < at_start->since_op) return;
-  search->preferred_offset_bytes = at_start->slot.offset_bytes;
-  search->preferred_gain = WorthOfReturn(block);
+  const Copy& copy = CopyOf(block, tier);
+  if (!copy.at_start || op_ + prefetch_ops_ + kSlackOps < copy.at_start->since_op) return;
+  search->preferred_offset_bytes = copy.at_start->slot.offset_bytes;
+  search->preferred_gain = WorthOfReturn(start_slots_[static_cast<size_t>(tier)][copy.start_slot]);
 }
 
 // What `block` would spoil in `range` if it is still in use when others come back there.
-double Placement::Toll(const Range& range, BlockId block, Tier tier) const {
-  const std::map<uint64_t, BlockId>& slots = start_slots_[static_cast<size_t>(tier)];
-  auto slot = slots.upper_bound(range.offset_bytes);
-  if (slot != slots.begin()) --slot;
+double Placement::Toll(const Range& range, BlockId block, Tier tier, size_t* near) const {
+  const StartSlots& slots = start_slots_[static_cast<size_t>(tier)];
+  size_t& first = *near;  // the first slot that ends behind the range's start
+  while (first > 0 && slots[first - 1].range.end_bytes() > range.offset_bytes) --first;
+  while (first < slots.size() && slots[first].range.end_bytes() <= range.offset_bytes) ++first;
+  const size_t over_op = future_.LastUse(block) + prefetch_ops_;
   double toll = 0;
-  for (; slot != slots.end() && slot->first < range.end_bytes(); ++slot) {
-    const BlockId other = slot->second;
-    const Copy& copy = CopyOf(other, tier);
-    bool overlaps =
-        copy.at_start->slot.offset_bytes + copy.at_start->slot.size_bytes > range.offset_bytes;
-    bool is_gone_by_then = future_.LastUse(block) + prefetch_ops_ < copy.at_start->since_op;
-    if (overlaps && other != block && !copy.is_present && !is_gone_by_then)
-      toll += WorthOfReturn(other);
+  for (size_t i = first; i < slots.size() && slots[i].range.offset_bytes < range.end_bytes(); ++i) {
+    const bool is_gone_by_then = over_op < slots[i].since_op;
+    if (slots[i].is_away && slots[i].block != block && !is_gone_by_then)
+      toll += WorthOfReturn(slots[i]);
   }
   return toll;
 }
@@ -130,6 +139,8 @@ void Placement::Occupy(BlockId block, const Slot& slot, size_t for_op) {
   copy.slot = slot;
   copy.since_op = for_op;
   copy.last_use = op_;
+  if (copy.at_start) StartSlotOf(block, slot.tier).is_away = false;
+  MarkStale(block);
   usages_[static_cast<size_t>(slot.tier)].Add(Describe(block).purpose, slot.offset_bytes,
                                               slot.size_bytes);
 }
@@ -155,6 +166,8 @@ void Placement::Drop(BlockId block, Tier tier) {
   copy.is_present = false;
   copy.version = kNoVersion;
   copy.history = SlotHistory();
+  if (copy.at_start) StartSlotOf(block, tier).is_away = true;
+  MarkStale(block);
 }
 
 bool Placement::Clear(Tier tier, const Request& request) {

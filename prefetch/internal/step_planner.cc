@@ -16,7 +16,7 @@ StepPlanner::StepPlanner(const Trace& trace, const Layout& layout, const Future&
       prefetch_ops_(prefetch_ops),
       room_(trace, layout, future),
       placement_(trace, layout, future, prefetch_ops) {
-  for (const CachedCopy& copy : cached) placement_.StartWith(copy);
+  placement_.StartWith(cached);
 }
 
 Result<PlannedStep> StepPlanner::Plan() && {

@@ -3,7 +3,12 @@
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
+#include <algorithm>
+#include <array>
+#include <cmath>
+#include <limits>
 #include <map>
+#include <random>
 
 namespace strata::prefetch::internal {
 namespace {
@@ -30,14 +35,11 @@ class ArenaMapTest : public ::testing::Test {
   ArenaMapTest() {
     for (BlockId block : {kA, kB, kC, kD}) arena_.Take({Index(block) * 25, 25}, block);
   }
-  Search For(uint64_t size_bytes) {
-    return {.size_bytes = size_bytes, .cost = [this](BlockId block) {
-              auto found = losses_.find(block);
-              return found == losses_.end() ? EvictionCost{.is_possible = false}
-                                            : EvictionCost{.loss = found->second};
-            }};
-  }
+  static Search For(uint64_t size_bytes) { return {.size_bytes = size_bytes}; }
   std::optional<uint64_t> OffsetFor(const Search& search) {
+    for (const auto& [block, loss] : losses_)
+      arena_.SetWorth(Index(block) * 25,
+                      {.may_go = true, .per_byte = loss / 25, .counts_whole = true});
     std::optional<Range> range = arena_.Find(search);
     return range ? std::optional(range->offset_bytes) : std::nullopt;
   }
@@ -84,6 +86,81 @@ TEST_F(ArenaMapTest, PrefersBytesThatWereFreedLongAgo) {
   Search settled = For(25);
   settled.ready_op = 8;  // both are old
   EXPECT_EQ(OffsetFor(settled), 25u);
+}
+
+TEST_F(ArenaMapTest, WhatIsReadLaterLosesLess) {
+  for (BlockId block : {kB, kC})
+    arena_.SetWorth(Index(block) * 25,
+                    {.may_go = true, .per_byte = 1, .next_read = block == kB ? 9u : 29u});
+  EXPECT_EQ(OffsetFor(For(25)), 50u);
+  Search late = For(25);
+  late.op = 29;  // both are read now
+  EXPECT_EQ(OffsetFor(late), 25u);
+}
+
+TEST_F(ArenaMapTest, WhatIsNeededSoonStays) {
+  arena_.SetWorth(25, {.may_go = true, .per_byte = 1, .next_read = 9});
+  Search search = For(25);
+  search.keep_until = 8;
+  EXPECT_EQ(OffsetFor(search), 25u);
+  search.keep_until = 9;
+  EXPECT_EQ(OffsetFor(search), std::nullopt);
+  arena_.Free(75, {}, 0);  // free bytes are nobody's
+  EXPECT_EQ(OffsetFor(search), 75u);
+}
+
+// A large block must not look dear because little of it is wanted, unless all of it is lost.
+TEST_F(ArenaMapTest, OnlyWantedBytesCountOfWhatCanBeReadAgain) {
+  ArenaMap arena(0, 100);
+  arena.Take({0, 80}, kA);
+  arena.Take({80, 20}, kB);
+  arena.SetWorth(0, {.may_go = true, .per_byte = 1});
+  arena.SetWorth(80, {.may_go = true, .per_byte = 2});
+  EXPECT_EQ(arena.Find(For(20))->offset_bytes, 0u);
+  arena.SetWorth(0, {.may_go = true, .per_byte = 1, .counts_whole = true});
+  EXPECT_EQ(arena.Find(For(20))->offset_bytes, 80u);
+}
+
+// The answer of every search among random segments, against one that tries every offset.
+TEST(ArenaMapSearchTest, FindsWhatALookAtEveryOffsetFinds) {
+  std::mt19937 random(7);
+  auto below = [&](uint32_t end) { return static_cast<uint32_t>(random() % end); };
+  for (int round = 0; round < 200; ++round) {
+    constexpr uint64_t kEnd = 240;
+    ArenaMap arena(0, kEnd);
+    std::array<double, kEnd> loss_of_tenant_at{};  // at its first byte
+    std::array<uint64_t, kEnd> first_byte_of{};
+    for (uint64_t at = 0, id = 0; at < kEnd; ++id) {
+      const uint64_t size = std::min<uint64_t>(1 + below(20), kEnd - at);
+      for (uint64_t byte = at; byte < at + size; ++byte) first_byte_of[byte] = at;
+      if (below(4) > 0) {
+        arena.Take({at, size}, BlockId(id));
+        const bool stays = below(10) == 0;
+        const double loss = 1 + below(1000);
+        arena.SetWorth(
+            at,
+            {.may_go = !stays, .per_byte = loss / static_cast<double>(size), .counts_whole = true});
+        loss_of_tenant_at[at] = stays ? std::numeric_limits<double>::infinity() : loss;
+      }
+      at += size;
+    }
+    const uint64_t wanted = 1 + below(40);
+    double least = std::numeric_limits<double>::infinity();
+    auto loss_at = [&](uint64_t offset) {
+      double loss = 0;
+      for (uint64_t byte = first_byte_of[offset]; byte < offset + wanted; ++byte)
+        loss += loss_of_tenant_at[byte];
+      return loss;
+    };
+    for (uint64_t offset = 0; offset + wanted <= kEnd; ++offset)
+      least = std::min(least, loss_at(offset));
+    std::optional<Range> found = arena.Find({.size_bytes = wanted});
+    ASSERT_EQ(found.has_value(), std::isfinite(least)) << "round " << round;
+    if (!found) continue;
+    EXPECT_EQ(found->size_bytes, wanted);
+    // Ready bytes are worth that little; with none nearly as little, it is the least.
+    EXPECT_LE(loss_at(found->offset_bytes), least * 1.15 + 1e-9) << "round " << round;
+  }
 }
 
 TEST_F(ArenaMapTest, LeavesTheReserve) {
