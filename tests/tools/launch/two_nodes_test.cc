@@ -55,39 +55,45 @@ class TwoNodesTest : public LaunchFixture {
            " link set " + link + " up && " + ip + " link set lo up";
   }
 
+  // What runs the words behind it on a node of that name.
+  static std::vector<std::string> In(int node, const std::string& host_name) {
+    return {"ip",
+            "netns",
+            "exec",
+            Namespace(node),
+            "unshare",
+            "--uts",
+            "--mount",
+            "--ipc",
+            "sh",
+            "-c",
+            "hostname " + host_name + " && mount -t tmpfs none /dev/shm && exec \"$@\"",
+            "sh"};
+  }
+  // A stand-in for ssh, which needs no keys and no server: enters node 1, where `far-away` is
+  // meant.
+  void WriteRemoteShell() const {
+    std::ofstream(directory_ + "/ssh")
+        << "#!/bin/sh\necho \"$@\" >> asked\nwhile [ \"$1\" = -o -o \"$1\" = -x ]; do [ \"$1\" = "
+           "-o "
+           "] && shift; shift; done\ntest \"$1\" = far-away || exit 255\nshift\nexec ip netns exec "
+        << Namespace(1)
+        << " unshare --uts --mount --ipc sh -c 'hostname far-away; mount -t tmpfs none /dev/shm; "
+           "exec sh -c \"$*\"' sh \"$@\"\n";
+    std::filesystem::permissions(directory_ + "/ssh", std::filesystem::perms::owner_all);
+  }
+
   // strata launch on a node, of `nproc` ranks, that runs `command`.
   static std::vector<std::string> Node(int node, int rank, int nproc,
                                        const std::vector<std::string>& command,
                                        const std::string& nnodes = "2") {
-    std::vector<std::string> words = {"ip",
-                                      "netns",
-                                      "exec",
-                                      Namespace(node),
-                                      "unshare",
-                                      "--uts",
-                                      "--mount",
-                                      "--ipc",
-                                      "sh",
-                                      "-c",
-                                      "hostname node-" + std::to_string(rank) + "-of-" +
-                                          std::to_string(node) +
-                                          " && mount -t tmpfs none /dev/shm && exec \"$@\"",
-                                      "sh",
-                                      STRATA_PROGRAM,
-                                      "launch",
-                                      "--nnodes",
-                                      nnodes,
-                                      "--node-rank",
-                                      std::to_string(rank),
-                                      "--nproc-per-node",
-                                      std::to_string(nproc),
-                                      "--master-addr",
-                                      "10.99.0.1",
-                                      "--log-dir",
-                                      "logs-" + std::to_string(rank),
-                                      "--program",
-                                      command[0],
-                                      "--"};
+    std::vector<std::string> words =
+        In(node, "node-" + std::to_string(rank) + "-of-" + std::to_string(node));
+    for (const std::string& word : std::vector<std::string>{
+             STRATA_PROGRAM, "launch", "--nnodes", nnodes, "--node-rank", std::to_string(rank),
+             "--nproc-per-node", std::to_string(nproc), "--master-addr", "10.99.0.1", "--log-dir",
+             "logs-" + std::to_string(rank), "--program", command[0], "--"})
+      words.push_back(word);
     words.insert(words.end(), command.begin() + 1, command.end());
     return words;
   }
@@ -165,6 +171,30 @@ TEST_F(TwoNodesTrainingTest, EndsWithTheBitsOfOneNode) {
   }
 }
 
+// Who has a way to start MPI jobs needs no launcher of ours.
+TEST_F(TwoNodesTrainingTest, UnderABareMpirunThroughTcpEndsWithTheBitsOfOneNode) {
+  WriteRemoteShell();
+  for (const int num_ranks : {2, 4}) {
+    std::filesystem::remove_all(directory_ + "/one");
+    const std::string hash = HashOnOneNode(num_ranks);
+    EXPECT_FALSE(hash.empty());
+    const std::string slots = ":" + std::to_string(num_ranks / 2);
+    std::vector<std::string> words = In(0, "near");
+    for (const std::string& word : std::vector<std::string>{
+             "mpirun", "--host", "near" + slots + ",far-away" + slots, "--mca", "plm_rsh_agent",
+             directory_ + "/ssh", "--mca", "btl", "tcp,self", "--mca", "btl_tcp_if_include",
+             "10.99.0.0/24", "--mca", "oob_tcp_if_include", "10.99.0.0/24", "--oversubscribe",
+             "--allow-run-as-root"})
+      words.push_back(word);
+    for (const std::string& word : Train(ConfigIn("bare-" + std::to_string(num_ranks))))
+      words.push_back(word);
+    const Finished finished = RunProgram(words, directory_, home_);
+    EXPECT_EQ(finished.exit_code, 0) << finished.err;
+    EXPECT_EQ(tools::JsonValue(finished.out, "state_hash"), hash) << num_ranks << " ranks";
+  }
+  EXPECT_THAT(ReadText(directory_ + "/asked"), HasSubstr("orted"));
+}
+
 // The cable is pulled: both sides end, and the run goes on once it is back.
 TEST_F(TwoNodesTrainingTest, ANetworkThatGoesAwayCostsNothingCommitted) {
   const std::string hash = HashOnOneNode(2);
@@ -210,18 +240,10 @@ TEST_F(TwoNodesTest, RanksRunWhereTheLauncherOfTheirNodeWasStarted) {
   EXPECT_THAT(ReadText(directory_ + "/there/logs-1/rank-1.log"), HasSubstr("1 in there"));
 }
 
-// mpirun starts its daemons through ssh; a stand-in for it needs no keys and no server.
+// mpirun starts its daemons through ssh.
 TEST_F(TwoNodesTest, AHostfileStartsRanksOfBothThroughSsh) {
   std::ofstream(directory_ + "/hosts") << "node-0-of-0 slots=1\nfar-away slots=2\n";
-  std::ofstream(directory_ + "/ssh")
-      << "#!/bin/sh\necho \"$@\" >> asked\nwhile [ \"$1\" = -o -o \"$1\" = -x ]; do [ \"$1\" = -o "
-         "] && "
-         "shift; shift; done\ntest \"$1\" = far-away || exit 255\nshift\nexec ip netns exec "
-      << Namespace(1)
-      << " unshare --uts --mount --ipc sh -c 'hostname far-away; mount -t tmpfs none /dev/shm; "
-         "exec sh "
-         "-c \"$*\"' sh \"$@\"\n";
-  std::filesystem::permissions(directory_ + "/ssh", std::filesystem::perms::owner_all);
+  WriteRemoteShell();
   auto environment = home_;
   environment.emplace_back("PATH", directory_ + ":" + std::getenv("PATH"));
   environment.emplace_back("STRATA_TEST_EXPORTED", "it came along");
