@@ -116,6 +116,14 @@ Status AddPlan(const Question& question, Answer& answer) {
   return OkStatus();
 }
 
+// Keys that were given and change nothing, and what there is instead.
+void AddWithoutEffect(const engine::RunConfig& config, Answer& answer) {
+  for (const std::string& key : config.without_effect) {
+    answer.text += "no effect: " + key + "\n";
+    answer.json["without_effect"].push_back(key);
+  }
+}
+
 Status AddTable(const Question& question, Answer& answer) {
   STRATA_ASSIGN_OR_RETURN(std::vector<engine::PlanOutcome> outcomes,
                           engine::Compare(question.config, question.hardware, question.limits));
@@ -161,6 +169,7 @@ Result<Answer> AnswerTo(const PlanArguments& arguments) {
   Answer answer;
   if (arguments.config.empty()) answer.text += DescribeCluster(arguments.cluster);
   STRATA_RETURN_IF_ERROR(AddPlan(question, answer));
+  AddWithoutEffect(question.config, answer);
   if (arguments.table) STRATA_RETURN_IF_ERROR(AddTable(question, answer));
   if (arguments.largest) STRATA_RETURN_IF_ERROR(AddLargest(question, answer));
   if (arguments.inference) {

@@ -113,6 +113,17 @@ TEST_F(ProgramTest, AMissingConfigurationIsOneErrorThatNamesIt) {
   EXPECT_THAT(outcome.err, AllOf(StartsWith("error: "), HasSubstr("none.toml")));
 }
 
+TEST_F(ProgramTest, PlanSaysWhichGivenKeysHaveNoEffect) {
+  const std::string key = "zero_optimization.stage3_max_live_parameters=1e9";
+  std::string config = WriteTinyConfig(directory_, 4);
+  EXPECT_THAT(RunStrata({"plan", config, "--set", key}).out,
+              HasSubstr("no effect: [zero_optimization] stage3_max_live_parameters: gathered "
+                        "weights have their place in [memory] device"));
+  EXPECT_THAT(JsonValue(RunStrata({"plan", config, "--json", "--set", key}).out, "without_effect"),
+              HasSubstr("stage3_max_live_parameters"));
+  EXPECT_THAT(RunStrata({"plan", config}).out, Not(HasSubstr("no effect")));
+}
+
 TEST_F(ProgramTest, AMistypedKeyIsNamedWithItsPlaceAndTheNearestKnownOne) {
   std::string config = WriteTinyConfig(directory_, 2);
   std::ofstream(config, std::ios::app) << "keep_lost = 3\n";

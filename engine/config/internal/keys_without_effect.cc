@@ -11,6 +11,9 @@ constexpr std::string_view kUnits =
 constexpr std::string_view kPlan =
     "the step plan says ahead what is fetched, kept and let go within the budgets; prefetch_ops "
     "sets how far ahead";
+constexpr std::string_view kSmall =
+    "a norm's weights are part of the unit behind it and come with its one gather, so keeping them "
+    "saves no collective";
 constexpr std::string_view kArena = "one arena of [memory] host holds all buffers, pinned";
 constexpr std::string_view kPipeline = "reads, updates and writes always overlap";
 
@@ -27,12 +30,16 @@ constexpr std::array kZero = {
     KeyWithoutEffect{"sub_group_size", kNumber,
                      "the optimizer takes 1 to 16 Mi elements of a rank's part at once, an eighth "
                      "of a unit's where that is in between"},
-    KeyWithoutEffect{"stage3_prefetch_bucket_size", kNumber, kPlan},
-    KeyWithoutEffect{"stage3_param_persistence_threshold", kNumber,
-                     "small tensors are gathered with the unit that they belong to"},
-    KeyWithoutEffect{"stage3_model_persistence_threshold", kNumber,
-                     "small tensors are gathered with the unit that they belong to"},
-    KeyWithoutEffect{"stage3_max_live_parameters", kNumber, kPlan},
+    KeyWithoutEffect{
+        "stage3_prefetch_bucket_size", kNumber,
+        "prefetch_ops says how far ahead weights are gathered, in operations; \"auto\" "
+        "takes what makes the shortest step"},
+    KeyWithoutEffect{"stage3_param_persistence_threshold", kNumber, kSmall},
+    KeyWithoutEffect{"stage3_model_persistence_threshold", kNumber, kSmall},
+    KeyWithoutEffect{
+        "stage3_max_live_parameters", kNumber,
+        "gathered weights have their place in [memory] device, in bytes, and are let go "
+        "after the operation that uses them"},
     KeyWithoutEffect{"stage3_max_reuse_distance", kNumber, kPlan},
     KeyWithoutEffect{"stage3_gather_16bit_weights_on_model_save", kFlag,
                      "'strata export' writes whole weights of any run"},
