@@ -8,6 +8,7 @@
 #include <cstdint>
 #include <memory>
 #include <span>
+#include <string>
 
 #include "aio/base/status.h"
 
@@ -26,7 +27,9 @@ class HugeMemory {
  public:
   // 2 MiB aligned, rounded up to 4 KiB. kResourceExhausted when the kernel refuses, or when it has
   // less memory available than asked for: populating that would end in somebody being killed.
-  static Result<HugeMemory> Map(uint64_t size_bytes, Sharing sharing = Sharing::kPrivate);
+  // `name` is what /proc/PID/maps calls it, where the kernel can (shared memory: always).
+  static Result<HugeMemory> Map(uint64_t size_bytes, Sharing sharing = Sharing::kPrivate,
+                                const std::string& name = "strata");
 
   HugeMemory(HugeMemory&&) noexcept;
   HugeMemory& operator=(HugeMemory&&) noexcept;

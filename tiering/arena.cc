@@ -23,7 +23,7 @@ Result<Arena> Arena::Create(const std::string& purpose, uint64_t budget_bytes,
     return ResourceExhausted(fmt::format("{}: lower the budget by {} or free that much", what,
                                          FormatBytes(size_bytes - available_bytes)));
   }
-  auto memory = aio::HugeMemory::Map(size_bytes, sharing);
+  auto memory = aio::HugeMemory::Map(size_bytes, sharing, "strata " + purpose);
   if (!memory.ok()) return memory.status().With(what);
   return Arena(std::move(memory).value(), size_bytes);
 }

@@ -22,7 +22,8 @@ inline constexpr uint64_t kSlotAlignmentBytes = 4096;
 class Arena {
  public:
   // `budget_bytes` is rounded down to kSlotAlignmentBytes. On failure the message names `purpose`
-  // ("host", "device (cpu)"), the size asked for and what the machine has free.
+  // ("host", "device (cpu)"), the size asked for and what the machine has free. /proc/PID/maps
+  // shows the memory as "strata PURPOSE", as HugeMemory says.
   static Result<Arena> Create(const std::string& purpose, uint64_t budget_bytes,
                               aio::Sharing sharing = aio::Sharing::kPrivate);
 

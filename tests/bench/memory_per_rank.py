@@ -5,14 +5,15 @@
 
 A small Llama is planned with room for all, then with budgets of just what that plan takes; offloaded to
 nvme with the smallest budgets that it can have (but 16 MiB of host at least). So it is trained for a few
-steps. Memory of a rank is the kernel's: proportional set sizes of all ranks' processes
-together, at their peak, over the ranks. (Of a peer's memory that a rank reads, resident sizes count the
-pages in both.) Beside device and host it has the program and its libraries, some tens of MiB. What a rank
-sends in a step is counted; theory has (N - 1) / N of bf16 parameters: an all-reduce twice, a
-reduce-scatter and a gather once each.
+steps. Memory of a rank is the kernel's, from /proc/PID/smaps: proportional set sizes of the device's and
+the host's arena and of the rest, which is the program and its libraries, each of all ranks' processes
+together, at its peak, over the ranks. (Of a peer's memory that a rank reads, resident sizes count the
+pages in both.) NVMe is what the blocks of the rank's files take. What a rank sends in a step is counted;
+theory has (N - 1) / N of bf16 parameters: an all-reduce twice, a reduce-scatter and a gather once each.
 
-Trains in a temporary folder of $STRATA_BENCH_DIR (default: here). Exit code 1 when a rank sends 2 % more
-or less than planned, or takes 256 MiB more than its budgets.
+Trains in a temporary folder of $STRATA_BENCH_DIR (default: here). Exit code 1 when a tier's bytes are not
+those planned (an arena is rounded up to a MiB; NVMe to 1 %), when a rank takes more than 256 MiB beside, or
+sends 2 % more or less than planned.
 """
 
 import argparse
@@ -27,7 +28,8 @@ import tempfile
 import time
 
 ROOT = pathlib.Path(__file__).resolve().parents[2]
-ALLOWANCE_BYTES = 256 << 20
+MIB = 1 << 20
+ALLOWANCE_BYTES = 256 * MIB
 LEAST_HOST_MIB = 16  # through which the first state goes to the device
 STEPS = 4
 SETTINGS = {
@@ -70,8 +72,8 @@ def roomy_budgets(strata, folder, settings):
     """What a plan with room for all takes, in MiB."""
     settings = {**settings, "memory.device": "'4GiB'", "memory.host": "'4GiB'"}
     roomy = call([strata, "plan", write_config(folder, settings), "--json"])
-    return {"device": -(-roomy["peak_device_bytes"] // (1 << 20)),
-            "host": -(-roomy["peak_host_bytes"] // (1 << 20))}
+    return {"device": -(-roomy["peak_device_bytes"] // (MIB)),
+            "host": -(-roomy["peak_host_bytes"] // (MIB))}
 
 
 def smallest_budgets(strata, folder, settings):
@@ -86,8 +88,9 @@ def plan(strata, folder, offload, settings):
     """With budgets that suit the offload; they are left in the folder's configuration."""
     budgets = (smallest_budgets if offload == "nvme" else roomy_budgets)(strata, folder, settings)
     budgets["host"] = max(budgets["host"], LEAST_HOST_MIB)
+    budgets["host"] += budgets["host"] == budgets["device"]  # so that sizes tell them apart
     settings.update({f"memory.{tier}": f"'{mib}MiB'" for tier, mib in budgets.items()})
-    return call([strata, "plan", write_config(folder, settings), "--json"])
+    return call([strata, "plan", write_config(folder, settings), "--json"]), budgets
 
 
 def processes_below(ancestor, program):
@@ -111,33 +114,52 @@ def processes_below(ancestor, program):
     return found
 
 
-def proportional_bytes(pid):
+def tier_of(name, begin, end, budgets):
+    """Arenas are named after what they are for; where this kernel does not name private memory, they are
+    the mappings without a file that are as large as a budget."""
+    for tier in budgets:
+        if f"strata {tier}" in name:
+            return tier
+    if not name:
+        for tier, mib in budgets.items():
+            if end - begin == mib << 20:
+                return tier
+    return "rest"
+
+
+def proportional_bytes(pid, budgets):
+    """Of a process's memory by tier; what is no arena is the rest."""
+    sizes = dict.fromkeys((*budgets, "rest"), 0)
     try:
-        for line in pathlib.Path(f"/proc/{pid}/smaps_rollup").read_text().splitlines():
-            if line.startswith("Pss:"):
-                return int(line.split()[1]) * 1024
+        for line in pathlib.Path(f"/proc/{pid}/smaps").read_text().splitlines():
+            if match := re.match(r"([0-9a-f]+)-([0-9a-f]+) \S+ \S+ \S+ \d+ *(.*)", line):
+                begin, end = int(match[1], 16), int(match[2], 16)
+                tier = tier_of(match[3], begin, end, budgets)
+            elif line.startswith("Pss:"):
+                sizes[tier] += int(line.split()[1]) * 1024
     except OSError:
         pass  # it has just ended
-    return 0
+    return sizes
 
 
-def train(strata, folder, ranks):
-    """Peak bytes of all ranks together."""
+def train(strata, folder, ranks, budgets):
+    """Peak bytes of all ranks together by tier."""
     program = str(pathlib.Path(strata).resolve())
     command = [program, "train", str(folder / "run.toml"), "--json"]
     if ranks > 1:
         command = ["mpirun", "-n", str(ranks)] + command
-    peak = 0
+    peaks = {}
     with open(folder / "out.jsonl", "wb") as out, open(folder / "err.txt", "wb") as err:
         job = subprocess.Popen(command, stdout=out, stderr=err,
                                env={**os.environ, **MPI_ENVIRONMENT})
         while job.poll() is None:
-            pids = processes_below(job.pid, program)
-            peak = max(peak, sum(proportional_bytes(pid) for pid in pids))
+            sizes = [proportional_bytes(pid, budgets) for pid in processes_below(job.pid, program)]
+            for tier in (*budgets, "rest"):
+                peaks[tier] = max(peaks.get(tier, 0), sum(one[tier] for one in sizes))
             time.sleep(0.01)
     if job.returncode != 0:
         raise SystemExit(f"memory_per_rank: {' '.join(command)}: {(folder / 'err.txt').read_text()}")
-    return peak
+    return peaks
 
 
 def store_bytes(folder):
@@ -148,13 +170,15 @@ def store_bytes(folder):
 def measure(strata, stage, ranks, offload, base):
     folder = pathlib.Path(tempfile.mkdtemp(dir=base))
     (folder / "nvme").mkdir()
-    planned = plan(strata, folder, offload, settings_of(stage, ranks, offload, folder))
-    peak = train(strata, folder, ranks)
+    planned, budgets = plan(strata, folder, offload, settings_of(stage, ranks, offload, folder))
+    peaks = train(strata, folder, ranks, budgets)
     lines = (folder / "run" / "metrics.jsonl").read_text().splitlines()
     row = {
         "stage": stage, "ranks": ranks, "offload": offload, "parameters": planned["parameters"],
         "device_bytes": planned["peak_device_bytes"], "host_bytes": planned["peak_host_bytes"],
-        "measured_bytes": peak / ranks,
+        "measured_device_bytes": peaks["device"] / ranks,
+        "measured_host_bytes": peaks["host"] / ranks,
+        "rest_bytes": peaks["rest"] / ranks,
         "store_bytes": planned["store_bytes"], "measured_store_bytes": store_bytes(folder) / ranks,
         "comm_bytes_sent": planned["comm_bytes_sent"],
         "measured_comm_bytes_sent": json.loads(lines[-1])["comm_bytes_sent"],
@@ -166,9 +190,17 @@ def measure(strata, stage, ranks, offload, base):
 def faults_of(row):
     where = f"stage {row['stage']} on {row['ranks']} ranks, offload {row['offload']}"
     faults = []
-    budgets = row["device_bytes"] + row["host_bytes"]
-    if row["measured_bytes"] > budgets + ALLOWANCE_BYTES:
-        faults.append(f"{where}: a rank takes {row['measured_bytes']:.0f} bytes, planned {budgets}")
+    for tier in ("device", "host"):
+        measured, planned = row[f"measured_{tier}_bytes"], row[f"{tier}_bytes"]
+        # An arena is a whole number of MiB; the host's has what passes through it at start, too.
+        least_host = (LEAST_HOST_MIB + 1) << 20 if tier == "host" else 0
+        if not planned * 0.99 <= measured <= max(planned + MIB, least_host):
+            faults.append(f"{where}: a rank takes {measured:.0f} bytes of {tier}, planned {planned}")
+    if row["rest_bytes"] > ALLOWANCE_BYTES:
+        faults.append(f"{where}: a rank takes {row['rest_bytes']:.0f} bytes beside device and host")
+    store, planned = row["measured_store_bytes"], row["store_bytes"]
+    if abs(store - planned) > 0.01 * planned:
+        faults.append(f"{where}: a rank takes {store:.0f} bytes of nvme, planned {planned}")
     sent, planned = row["measured_comm_bytes_sent"], row["comm_bytes_sent"]
     if abs(sent - planned) > 0.02 * planned:
         faults.append(f"{where}: a rank sends {sent} bytes in a step, planned {planned}")
@@ -177,16 +209,14 @@ def faults_of(row):
 
 def table(rows):
     print(f"{rows[0]['parameters'] / 1e6:.1f}M parameters, bf16; MiB of one rank; sent in a step\n")
-    print("| stage | ranks | offload | device | host | both | measured | store | measured "
+    print("| stage | ranks | offload | device | measured | host | measured | beside | nvme | measured "
           "| sent | measured |")
-    print("|---|---|---|---|---|---|---|---|---|---|---|")
+    print("|" + "---|" * 12)
     for row in rows:
-        mib = {key: f"{value / 2**20:.1f}" for key, value in row.items() if "bytes" in key}
-        both = (row["device_bytes"] + row["host_bytes"]) / 2**20
-        print(f"| {row['stage']} | {row['ranks']} | {row['offload']} | {mib['device_bytes']} "
-              f"| {mib['host_bytes']} | {both:.1f} | {mib['measured_bytes']} | {mib['store_bytes']} "
-              f"| {mib['measured_store_bytes']} | {mib['comm_bytes_sent']} "
-              f"| {mib['measured_comm_bytes_sent']} |")
+        keys = ("device_bytes", "measured_device_bytes", "host_bytes", "measured_host_bytes", "rest_bytes",
+                "store_bytes", "measured_store_bytes", "comm_bytes_sent", "measured_comm_bytes_sent")
+        mib = " | ".join(f"{row[key] / MIB:.1f}" for key in keys)
+        print(f"| {row['stage']} | {row['ranks']} | {row['offload']} | {mib} |")
 
 
 def main():

@@ -1,9 +1,11 @@
 #include "tiering/arena.h"
 
+#include <fmt/format.h>
 #include <gmock/gmock.h>
 
 #include <filesystem>
 #include <fstream>
+#include <string>
 
 #include "aio/base/units.h"
 #include "tests/tiering/temp_dir.h"
@@ -30,6 +32,19 @@ TEST(ArenaTest, ASlotIsThePartOfTheArenaAtItsOffset) {
   EXPECT_EQ(slot.size(), 5000u);
   slot.back() = std::byte{7};
   EXPECT_EQ(arena->bytes()[8_KiB + 4999], std::byte{7});
+}
+
+// What tools that look at a process from outside tell the tiers apart by (tests/bench).
+TEST(ArenaTest, SharedMemoryIsFoundByItsPurposeAmongTheMappingsOfTheProcess) {
+  auto arena = Arena::Create("device (cpu)", 64_KiB, aio::Sharing::kShared);
+  ASSERT_TRUE(arena.ok()) << arena.status().ToString();
+  std::ifstream maps("/proc/self/maps");
+  const std::string begin =
+      fmt::format("{:x}-", reinterpret_cast<uintptr_t>(arena->bytes().data()));
+  std::string line;
+  while (std::getline(maps, line) && !line.starts_with(begin)) {
+  }
+  EXPECT_THAT(line, HasSubstr("/memfd:strata device (cpu)"));
 }
 
 TEST(ArenaDeathTest, ASlotBeyondTheBudgetOrUnalignedIsABug) {
