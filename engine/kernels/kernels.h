@@ -1,6 +1,7 @@
 // The small set of operations that the models are written in.
 //
-// Two implementations: the host's cores (cpu_kernels.h) and an NVIDIA GPU (cuda_kernels.h). All
+// Two implementations: the host's cores (cpu_kernels.h) and an NVIDIA GPU (cuda_kernels.h), which
+// has the bits of the first but for products, attention and the loss (docs/decisions/0039). All
 // work on memory of their device, take the stream they run on, keep nothing between calls that
 // shows, allocate no device memory (what they need comes as workspace), and give the same bits for
 // the same arguments whatever the number of threads, or on one kind of GPU: work is cut into tiles
@@ -57,10 +58,21 @@ struct SoftmaxRow {
   float target = 0;   // the target's logit; not a number until it was seen
 };
 
+// How many rows a call is best given at most, where a model may cut its rows: the more, the fewer
+// passes over the fp32 gradients of weights, and the more workspace. The order of sums, and so the
+// bits, hang on it: it depends on the kernels alone.
+struct RowsAtOnce {
+  size_t rows = 0;             // of a layer's products
+  uint64_t logits_bytes = 0;   // of all there is of the logits of some rows, but
+  size_t min_logits_rows = 0;  // this many rows at least
+};
+
 class Kernels {
  public:
   using Stream = tiering::StreamContext;
   virtual ~Kernels() = default;
+
+  virtual RowsAtOnce rows_at_once() const = 0;
 
   // out = op(a) * op(b), or += . a and b have one dtype, out is fp32 or, to overwrite only, of that
   // dtype (on the host's cores: of any). Summed in fp32, of fp32 operands in full: no TF32. Rounded

@@ -138,6 +138,8 @@ void AddHeadGradients(const Head& head, size_t seq_len, const Matrix& q, const M
 
 class ReferenceKernels final : public engine::Kernels {
  public:
+  // Few and odd: a model's results must not hang on it.
+  engine::RowsAtOnce rows_at_once() const override { return {7, 1, 5}; }
   // Of no use to plain loops. Who calls has to hand it over, and lose what is in it.
   size_t MatMulWorkspaceBytes() const override { return 1000; }
   size_t TwoPassWorkspaceBytes() const override { return 600; }

@@ -6,6 +6,7 @@
 
 #include <span>
 
+#include "aio/base/units.h"
 #include "engine/kernels/kernels.h"
 
 namespace strata::engine::cuda {
@@ -13,6 +14,10 @@ namespace strata::engine::cuda {
 // Thread-safe: holds nothing. All pointers but inverse_frequency's are device memory.
 class CudaRowKernels : public Kernels {
  public:
+  // A GPU multiplies hundreds of times per byte that it moves. What is read and written of the
+  // fp32 gradient of a weight, 8 bytes, stays below a tenth of the time of its products from a few
+  // thousand rows on.
+  RowsAtOnce rows_at_once() const override { return {8192, 1_GiB, 1024}; }
   Status RmsNormForward(const Stream& stream, const Matrix& x, const std::byte* weight, float eps,
                         const Matrix& y) override;
   Status RmsNormBackward(const Stream& stream, const Matrix& x, const std::byte* weight, float eps,

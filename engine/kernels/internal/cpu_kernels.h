@@ -5,6 +5,7 @@
 #include <array>
 #include <vector>
 
+#include "aio/base/units.h"
 #include "engine/kernels/internal/product.h"
 #include "engine/kernels/internal/row_kernels.h"
 #include "engine/kernels/kernels.h"
@@ -23,6 +24,9 @@ class CpuKernels final : public Kernels {
  public:
   CpuKernels(ThreadPool pool, const RowKernels& rows);
 
+  // Gradients of weights are read and written behind the products of 2048 rows; logits stay in the
+  // cache.
+  RowsAtOnce rows_at_once() const override { return {2048, 12_MiB, 128}; }
   size_t MatMulWorkspaceBytes() const override { return 0; }
   Status MatMul(const Stream& stream, const Matrix& a, Transpose transpose_a, const Matrix& b,
                 Transpose transpose_b, const Matrix& out, Output output,

@@ -8,15 +8,12 @@
 namespace strata::engine {
 namespace {
 
-// A chunk's logits should take about this much, but with a large vocabulary more than a few rows:
-// every chunk reads lm_head and reads and writes its fp32 gradient once. Depends on the shape
-// alone, since the order of sums, and so the bits, hang on it.
-constexpr uint64_t kLogitsBytes = 12_MiB;
-constexpr uint64_t kMinChunkRows = 128;
-
-uint64_t ChunkRows(uint64_t num_tokens, uint64_t vocab_size, DType dtype) {
+// Every chunk reads lm_head and reads and writes its fp32 gradient once.
+uint64_t ChunkRows(uint64_t num_tokens, uint64_t vocab_size, DType dtype,
+                   const RowsAtOnce& at_once) {
   const uint64_t row_bytes = vocab_size * (dtype == DType::kF32 ? 4 : 4 + SizeOf(dtype));
-  return std::min(num_tokens, std::max(kMinChunkRows, kLogitsBytes / row_bytes));
+  return std::min(num_tokens,
+                  std::max<uint64_t>(at_once.min_logits_rows, at_once.logits_bytes / row_bytes));
 }
 
 // The units that lm_head's parts are in: a tied one's are the embedding's.
@@ -39,7 +36,7 @@ HeadUnit::HeadUnit(const LlamaConfig& config, uint64_t part_elements, DType dtyp
       part_tensor_(part_specs_.front().tensors.size() - 1),
       num_tokens_(batch.num_tokens()),
       hidden_size_(config.hidden_size),
-      chunk_rows_(ChunkRows(num_tokens_, config.vocab_size, dtype)),
+      chunk_rows_(ChunkRows(num_tokens_, config.vocab_size, dtype, kernels->rows_at_once())),
       eps_(static_cast<float>(config.rms_norm_eps)) {}
 
 HeadUnit::Buffers HeadUnit::LayOut(WorkspaceLayout& layout, const Tile& tile, Pass pass,

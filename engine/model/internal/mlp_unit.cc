@@ -9,10 +9,6 @@ namespace {
 
 enum Tensor : size_t { kGate, kUp, kDown };  // of a part
 
-// Every chunk reads and writes the fp32 weight gradient once; with this many rows that is hidden
-// behind its products. A constant, since the order of sums, and so the bits, hang on it.
-constexpr uint64_t kMaxChunkRows = 2048;
-
 Matrix ColumnRange(const Matrix& matrix, uint64_t cols) {
   Matrix range = matrix;
   range.cols = range.stride = cols;
@@ -29,7 +25,7 @@ MlpUnit::MlpUnit(const LlamaConfig& config, uint64_t part_elements, DType dtype,
       specs_(UnitsOf(config, UnitKind::kMlp, 0, part_elements)),
       num_tokens_(batch.num_tokens()),
       hidden_size_(config.hidden_size),
-      chunk_rows_(std::min(num_tokens_, kMaxChunkRows)),
+      chunk_rows_(std::min<uint64_t>(num_tokens_, kernels->rows_at_once().rows)),
       eps_(static_cast<float>(config.rms_norm_eps)) {}
 
 std::vector<MlpUnit::Gates> MlpUnit::TakeGates(WorkspaceLayout& layout, const Tile& tile,

@@ -83,6 +83,7 @@ class KernelsOnDevice final : public Kernels {
         stream_(device_->CreateStream("test")),
         kernels_(std::move(kernels)) {}
 
+  RowsAtOnce rows_at_once() const override { return kernels_->rows_at_once(); }
   size_t MatMulWorkspaceBytes() const override { return kernels_->MatMulWorkspaceBytes(); }
   Status MatMul(const Stream&, const Matrix& a, Transpose transpose_a, const Matrix& b,
                 Transpose transpose_b, const Matrix& out, Output output,

@@ -322,15 +322,19 @@ TEST(LlamaSizesTest, FlopsAreSixPerWeightAndTokenPlusRecomputationAndAttention) 
             projections * (2 + 0.75) + scores * (1 + 2.5));
 }
 
-TEST(LlamaSizesTest, TheMlpWorkspaceStopsGrowingWithTheBatch) {
+TEST(LlamaSizesTest, WorkspacesStopGrowingWithTheRowsThatKernelsTakeAtOnce) {
   auto kernels = Make(kAllTestKernels[0]);
-  auto bytes = [&](uint64_t micro_batch) {
-    return LlamaModel(SmallConfig(), DType::kBf16, {.micro_batch = micro_batch, .seq_len = 1024},
+  auto bytes = [&](UnitKind kind, uint64_t tokens) {
+    return LlamaModel(SmallConfig(), DType::kBf16, {.micro_batch = 1, .seq_len = tokens},
                       kernels.get())
-        .WorkspaceBytes(UnitKind::kMlp, Pass::kBackward);
+        .WorkspaceBytes(kind, Pass::kBackward);
   };
-  EXPECT_LT(bytes(1), bytes(2));
-  EXPECT_EQ(bytes(2), bytes(16));
+  const RowsAtOnce at_once = kernels->rows_at_once();  // of the references: few
+  for (const auto& [kind, rows] : {std::pair(UnitKind::kMlp, at_once.rows),
+                                   std::pair(UnitKind::kHead, at_once.min_logits_rows)}) {
+    EXPECT_LT(bytes(kind, 1), bytes(kind, rows));
+    EXPECT_EQ(bytes(kind, rows), bytes(kind, 8 * rows));
+  }
 }
 
 }  // namespace
