@@ -79,18 +79,17 @@ Status NcclLink::Fly(const Stream& stream, const Announcement& announcement, con
   return parts_.world->Fail(status.With(NcclWatch::Doing(*parts_.world, own)));
 }
 
-// Others may look at it while it is overwritten, 32 collectives later; then they see another
-// number.
+// Others may look at it while it is overwritten, 32 collectives later: who has seen anything of the
+// new one sees that the number is another.
 void NcclLink::Show(const Announcement& announcement) {
   GpuBoard::Kept& kept =
       parts_.world->memory().own_board().gpu.kept[announcement.number % GpuBoard::kNumKept];
   kept.number.store(0, std::memory_order_relaxed);
-  std::atomic_thread_fence(std::memory_order_release);
   kept.what.store(static_cast<uint64_t>(announcement.collective) |
                       static_cast<uint64_t>(announcement.dtype) << 8 |
                       static_cast<uint64_t>(announcement.root) << 32,
-                  std::memory_order_relaxed);
-  kept.size_bytes.store(announcement.size_bytes, std::memory_order_relaxed);
+                  std::memory_order_release);
+  kept.size_bytes.store(announcement.size_bytes, std::memory_order_release);
   kept.number.store(announcement.number, std::memory_order_release);
 }
 

@@ -91,13 +91,12 @@ Status NcclWatch::CheckPeers(const Announcement& announcement) {
     const GpuBoard::Kept& kept =
         world_.BoardOf(rank).gpu.kept[announcement.number % GpuBoard::kNumKept];
     if (kept.number.load(std::memory_order_acquire) != announcement.number) return std::nullopt;
-    const uint64_t what = kept.what.load(std::memory_order_relaxed);
+    const uint64_t what = kept.what.load(std::memory_order_acquire);
     Announcement theirs{.number = announcement.number,
                         .collective = static_cast<Collective>(what & 0xff),
                         .dtype = static_cast<DType>(what >> 8 & 0xff),
                         .root = static_cast<uint32_t>(what >> 32),
-                        .size_bytes = kept.size_bytes.load(std::memory_order_relaxed)};
-    std::atomic_thread_fence(std::memory_order_acquire);
+                        .size_bytes = kept.size_bytes.load(std::memory_order_acquire)};
     if (kept.number.load(std::memory_order_relaxed) != announcement.number) return std::nullopt;
     return theirs;
   };

@@ -212,12 +212,14 @@ void CheckEveryCollective(Communicator& communicator) {
   communicator.UnshareMemory(memory.bytes());
 }
 
-void CheckEveryCollectiveOn(Communicator& communicator, Payloads& payloads) {
+void CheckEveryCollectiveOn(Communicator& communicator, Payloads& payloads,
+                            uint64_t most_elements) {
   uint64_t seed = 0;
   const auto check = [&] { return Check(communicator, ChannelId::kCommLane, &payloads, ++seed); };
   const uint32_t world = communicator.world_size();
   // Large ones are of several rows, and not a multiple of anything.
-  for (const uint64_t size : {0, 1, 3, 64, 1000, 65536, 300'001}) {
+  for (const uint64_t size : {uint64_t{0}, uint64_t{1}, uint64_t{3}, uint64_t{64}, uint64_t{1000},
+                              most_elements / 5, most_elements}) {
     check().AllGather(size);
     check().AllGather(size * 4 + 1);
     for (const DType dtype : {DType::kF32, DType::kBf16, DType::kF16}) {
@@ -262,15 +264,14 @@ void CheckRandomSequenceOn(Communicator& communicator, ChannelId id, Payloads& p
 void CheckTraffic(Communicator& communicator) {
   std::vector<std::byte> memory(kPayloadBytes);
   HostPayloads payloads(memory, communicator.rank());
-  CheckTrafficOn(communicator, payloads);
+  CheckTrafficOn(communicator, payloads, 1'000'000);
 }
 
-void CheckTrafficOn(Communicator& communicator, Payloads& payloads) {
-  constexpr uint64_t kShardBytes = 1'000'000;
+void CheckTrafficOn(Communicator& communicator, Payloads& payloads, uint64_t shard_bytes) {
   const uint64_t world = communicator.world_size();
   const tiering::StreamContext stream = payloads.stream();
-  const std::span<std::byte> whole = payloads.Take(kShardBytes * world);
-  const std::span<std::byte> shard = payloads.Take(kShardBytes);
+  const std::span<std::byte> whole = payloads.Take(shard_bytes * world);
+  const std::span<std::byte> shard = payloads.Take(shard_bytes);
   payloads.Write(whole, std::vector<std::byte>(whole.size()));
   Channel& channel = communicator.channel(ChannelId::kCommLane);
   const TrafficByCollective before = communicator.traffic();
@@ -283,7 +284,7 @@ void CheckTrafficOn(Communicator& communicator, Payloads& payloads) {
     return std::pair(after[i].bytes_sent - before[i].bytes_sent,
                      after[i].bytes_received - before[i].bytes_received);
   };
-  const uint64_t theory = (world - 1) * kShardBytes;
+  const uint64_t theory = (world - 1) * shard_bytes;
   // However many nodes there are, every shard reaches every other rank once. Who passes on what
   // depends on the rank, so only the sums over ranks are theory's.
   std::array<double, 2> sums = {static_cast<double>(moved(Collective::kAllGather).first),

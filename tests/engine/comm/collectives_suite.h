@@ -41,8 +41,10 @@ inline constexpr uint64_t kPayloadBytes = uint64_t{20} << 20;  // for any collec
 // Each kind once, at sizes from none to several rows, with payloads where they are shared and where
 // they are not.
 void CheckEveryCollective(Communicator& communicator);
-// The same elsewhere.
-void CheckEveryCollectiveOn(Communicator& communicator, Payloads& payloads);
+// The same elsewhere, up to so many elements for each rank.
+inline constexpr uint64_t kMostElements = 300'001;
+void CheckEveryCollectiveOn(Communicator& communicator, Payloads& payloads,
+                            uint64_t most_elements = kMostElements);
 
 // Random ones, on two channels at once from two threads.
 void CheckRandomSequences(Communicator& communicator, uint64_t seed, int num_collectives);
@@ -52,6 +54,6 @@ void CheckRandomSequenceOn(Communicator& communicator, ChannelId id, Payloads& p
 
 // What is counted is what theory says: (N-1)/N of the payload each way.
 void CheckTraffic(Communicator& communicator);
-void CheckTrafficOn(Communicator& communicator, Payloads& payloads);
+void CheckTrafficOn(Communicator& communicator, Payloads& payloads, uint64_t shard_bytes);
 
 }  // namespace strata::engine

@@ -80,7 +80,7 @@ TEST_F(NcclOnGpusTest, OneRankGetsWhatItGives) {
   if (NumGpus() == 0 && !IsRequired("gpu")) GTEST_SKIP() << "no GPU";
   RunOnGpus(1, [](Communicator& communicator, Payloads& payloads) {
     CheckEveryCollectiveOn(communicator, payloads);
-    CheckTrafficOn(communicator, payloads);
+    CheckTrafficOn(communicator, payloads, 1'000'000);
   });
 }
 
@@ -100,7 +100,7 @@ TEST_F(NcclOnGpusTest, AllGpusGiveTheBitsOfAPlainLoopInRankOrder) {
   RunOnGpus(static_cast<uint32_t>(num_gpus), [](Communicator& communicator, Payloads& payloads) {
     CheckEveryCollectiveOn(communicator, payloads);
     CheckRandomSequenceOn(communicator, ChannelId::kCommLane, payloads, 3, 200);
-    CheckTrafficOn(communicator, payloads);
+    CheckTrafficOn(communicator, payloads, 1'000'000);
   });
 }
 
