@@ -22,7 +22,7 @@ if(NOT STRATA_HAS_MPI)
   message(STATUS "no MPI: Strata will run on one rank (Debian: libopenmpi-dev openmpi-bin)")
 endif()
 if(STRATA_TESTS AND NOT STRATA_HAS_GOOGLE_BENCHMARK)
-  message(STATUS "no Google Benchmark: the benches kernels_bench and aio_bench are left out "
+  message(STATUS "no Google Benchmark: kernels_bench, gpu_kernels_bench and aio_bench are left out "
     "(Debian: libbenchmark-dev)")
 elseif(STRATA_TESTS AND NOT STRATA_HAS_DNNL)
   message(STATUS "no oneDNN with OpenMP: the bench kernels_bench is left out (Debian: libdnnl-dev)")

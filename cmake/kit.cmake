@@ -38,9 +38,14 @@ if(STRATA_TESTS)
   strata_kit_target(GTest::gmock_main libgmock_main.a LINKS GTest::gmock)
 endif()
 
-# Several ranks by MPI are the system's affair; benches of Google Benchmark and oneDNN are not in it.
+if(STRATA_TESTS)
+  strata_kit_target(benchmark::benchmark libbenchmark.so.1debian LINKS Threads::Threads)
+  strata_kit_target(benchmark::benchmark_main libbenchmark_main.a LINKS benchmark::benchmark)
+endif()
+
+# Several ranks by MPI are the system's affair; the bench beside oneDNN is not for machines with a kit.
 if(STRATA_MPI STREQUAL "AUTO")
   set(STRATA_MPI OFF)
 endif()
-set(STRATA_HAS_GOOGLE_BENCHMARK FALSE)
+set(STRATA_HAS_GOOGLE_BENCHMARK ${STRATA_TESTS})
 set(STRATA_HAS_DNNL FALSE)

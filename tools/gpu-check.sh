@@ -3,7 +3,7 @@
 # looks for bad accesses and races in kernels, and measures. For a machine with CUDA, CMake and a
 # compiler; nothing is installed or fetched. docs/gpu.md says what each row means.
 #
-#   tools/gpu-check.sh                  everything: build tests sanitizer copy matmul train offload
+#   tools/gpu-check.sh                  everything: build tests sanitizer copy matmul attention train offload
 #   tools/gpu-check.sh build matmul     these parts only, which then have all the time
 #
 #   --limit SECONDS    ends by then (540); what that cuts is said
@@ -22,9 +22,9 @@ here="$PWD"
 script="$(realpath -- "${BASH_SOURCE[0]}")"
 cd "$(dirname -- "$(dirname -- "$script")")"
 
-all_parts=(build tests sanitizer copy matmul train offload)
+all_parts=(build tests sanitizer copy matmul attention train offload)
 # Seconds a part may take when all of them run; what one leaves, later ones have.
-declare -A budget=([build]=240 [tests]=90 [sanitizer]=60 [copy]=30 [matmul]=45 [train]=110 [offload]=120)
+declare -A budget=([build]=240 [tests]=90 [sanitizer]=60 [copy]=30 [matmul]=40 [attention]=25 [train]=110 [offload]=120)
 python="${PYTHON:-python3}"
 jobs="$(nproc)"
 
@@ -45,7 +45,7 @@ while [ $# -gt 0 ]; do
       shift 2
       ;;
     -h | --help) usage; exit 0 ;;
-    build | tests | sanitizer | copy | matmul | train | offload) parts+=("$1"); shift ;;
+    build | tests | sanitizer | copy | matmul | attention | train | offload) parts+=("$1"); shift ;;
     *) die "unknown argument '$1': the parts are ${all_parts[*]}; see $0 --help" ;;
   esac
 done
@@ -232,6 +232,34 @@ part_matmul() {
   fi
 }
 
+part_attention() {
+  local bench="$build/tests/bench/engine/gpu_kernels_bench"
+  $has_gpu || { skip "$no_gpu"; return; }
+  needs "$bench" || return
+  if has_torch; then
+    limited "$python" tests/bench/gpu_kernels_vs_torch.py "$bench" --filter Attention --json >"$out/attention.json" ||
+      return
+    "$python" - "$out/attention.json" <<'PYTHON'
+import json
+import sys
+rows = json.load(open(sys.argv[1]))["rows"]
+for row in rows:
+    print(f"{row['name']:56}{row['strata_tflop_per_s']:8.1f} TFLOP/s, torch {row['torch_tflop_per_s']:8.1f}")
+ratios = sorted(row["strata_tflop_per_s"] / row["torch_tflop_per_s"] for row in rows)
+print(f"{ratios[0]:.2f} to {ratios[-1]:.2f} x torch's scaled dot product attention")
+PYTHON
+  else
+    limited "$bench" --benchmark_filter=Attention --benchmark_format=json >"$out/attention.json" || return
+    echo "$python has no torch and transformers to compare with; figures are in $out/attention.json"
+  fi
+}
+
+# Of the first GPU's memory, what runs may have.
+most_memory() {
+  local mib="${gpu#*, }"
+  echo "$((${mib%% *} * 9 / 10))MiB"
+}
+
 part_train() {
   $has_gpu || { skip "$no_gpu"; return; }
   needs "$strata" || return
@@ -239,7 +267,7 @@ part_train() {
   $runs_all || sides=eager,compiled,eager-fp32,compiled-fp32
   has_torch || sides=
   limited "$python" tests/bench/gpu/train_vs_torch.py "$strata" --shape "${STRATA_CHECK_SHAPE:-1b}" --torch "$sides" \
-    --at-least 1.0 --json >"$out/train.json" || return
+    --device-memory "$(most_memory)" --at-least 1.0 --json >"$out/train.json" || return
   [ -n "$sides" ] || echo "$python has no torch and transformers: $(tail -1 "$out/train.log")"
 }
 
@@ -248,7 +276,7 @@ part_offload() {
   $has_gpu || { skip "$no_gpu"; return; }
   needs "$strata" || return
   limited "$python" tests/bench/gpu/offload.py "$strata" --shape "${STRATA_CHECK_SHAPE:-1b}" --at-most 1.10 \
-    --directory "${STRATA_BENCH_DIR:-$build}" --json >"$out/offload.json"
+    --device-memory "$(most_memory)" --directory "${STRATA_BENCH_DIR:-$build}" --json >"$out/offload.json"
 }
 
 # --- One table --------------------------------------------------------------------------------------

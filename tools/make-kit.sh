@@ -6,8 +6,8 @@
 #   tools/make-kit.sh                kit/strata-kit-ARCH.tar.gz, and prints what is in it
 #   tools/make-kit.sh --out DIR      the same in DIR
 #
-# A kit has all of the program and its tests but MPI, oneDNN and Google Benchmark. It holds for
-# machines of this architecture with glibc and libstdc++ not older than this one's.
+# A kit has all of the program, its tests and its benches but MPI and oneDNN. It holds for machines of
+# this architecture with glibc and libstdc++ not older than this one's.
 set -euo pipefail
 here="$PWD"
 cd "$(dirname "$0")/.."
@@ -65,6 +65,8 @@ take libhwloc-dev libhwloc.a
 take libudev1 libudev.so.1  # of libhwloc.a; there is no static one
 take libgtest-dev libgtest.a
 take libgmock-dev libgmock.a libgmock_main.a
+take libbenchmark-dev libbenchmark_main.a
+take libbenchmark1debian libbenchmark.so.1debian  # there is no static one
 
 mkdir -p "$out"
 # The same packages make the same file.

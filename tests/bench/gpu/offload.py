@@ -41,7 +41,7 @@ def parse_arguments():
     parser.add_argument("--steps", type=int, default=6)
     parser.add_argument("--homes", default=",".join(HOMES))
     parser.add_argument("--device-memory", default="64GiB")
-    parser.add_argument("--host-memory", default="32GiB")
+    parser.add_argument("--host-memory", help="16 bytes per parameter and 12 GiB, where the shape is 1b or 8b")
     parser.add_argument("--directory", default=".")
     parser.add_argument("--at-most", type=float)
     parser.add_argument("--no-largest", action="store_true")
@@ -49,6 +49,7 @@ def parse_arguments():
     parser.add_argument("--json", action="store_true")
     options = parser.parse_args()
     options.clip = 0
+    options.host_memory = options.host_memory or {"tiny": "1GiB", "1b": "32GiB", "8b": "132GiB"}[options.shape]
     options.homes = options.homes.split(",")
     if unknown := set(options.homes) - set(HOMES):
         parser.error(f"--homes {','.join(unknown)}: there are {', '.join(HOMES)}")
