@@ -84,15 +84,23 @@ Result<CudaGpu> DescribeGpu(uint32_t index) {
 
 class Registration final : public HostRegistration {
  public:
-  explicit Registration(void* memory) : memory_(memory) {}
-  ~Registration() override { (void)cudaHostUnregister(memory_); }
+  Registration(int gpu, void* memory) : gpu_(gpu), memory_(memory) {}
+  ~Registration() override {
+    (void)cudaSetDevice(gpu_);
+    (void)cudaHostUnregister(memory_);
+  }
 
  private:
+  const int gpu_;
   void* const memory_;
 };
 
 struct FreeOnGpu {
-  void operator()(void* memory) const { (void)cudaFree(memory); }
+  void operator()(void* memory) const {
+    (void)cudaSetDevice(gpu);
+    (void)cudaFree(memory);
+  }
+  int gpu = 0;
 };
 using GpuMemory = std::unique_ptr<void, FreeOnGpu>;
 
@@ -120,7 +128,8 @@ class CudaDevice final : public Device {
       error = cudaHostRegister(memory.data(), memory.size(), cudaHostRegisterPortable);
     STRATA_RETURN_IF_ERROR(CudaStatus(
         error, fmt::format("{}: pinning {} of host memory", name(), FormatBytes(memory.size()))));
-    return std::unique_ptr<HostRegistration>(std::make_unique<Registration>(memory.data()));
+    return std::unique_ptr<HostRegistration>(
+        std::make_unique<Registration>(static_cast<int>(gpu_.index), memory.data()));
   }
 
   std::unique_ptr<DeviceStream> CreateStream(const std::string& name) override {
@@ -155,7 +164,7 @@ Result<GpuMemory> Allocate(const CudaGpu& gpu, uint64_t budget_bytes) {
         FormatBytes(kCudaReserveBytes), most >> 20));
   }
   STRATA_RETURN_IF_ERROR(CudaStatus(error, "allocating device memory"));
-  return GpuMemory(memory);
+  return GpuMemory(memory, FreeOnGpu{static_cast<int>(gpu.index)});
 }
 
 Result<std::unique_ptr<Device>> Create(uint32_t index, uint64_t budget_bytes) {
@@ -177,7 +186,8 @@ Result<std::unique_ptr<Device>> Create(uint32_t index, uint64_t budget_bytes) {
   // Threads that wait for streams sleep: the cores are the optimizer's.
   STRATA_RETURN_IF_ERROR(
       CudaStatus(cudaSetDeviceFlags(cudaDeviceScheduleBlockingSync), "cudaSetDeviceFlags"));
-  STRATA_ASSIGN_OR_RETURN(std::shared_ptr<CudaEvents> events, CudaEvents::Create());
+  STRATA_ASSIGN_OR_RETURN(std::shared_ptr<CudaEvents> events,
+                          CudaEvents::Create(static_cast<int>(index)));
   STRATA_ASSIGN_OR_RETURN(GpuMemory memory, Allocate(gpu, budget_bytes));
   return std::unique_ptr<Device>(std::make_unique<CudaDevice>(std::move(gpu), std::move(memory),
                                                               budget_bytes, std::move(events)));

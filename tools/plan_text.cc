@@ -53,6 +53,8 @@ std::string DescribeModel(const PlannedRun& run) {
   text +=
       fmt::format("homes   weights: {}, optimizer: {}\n", TierName(run.layout.options.weights_home),
                   TierName(run.layout.options.optimizer_home));
+  if (train.device.kind == engine::DeviceChoice::Kind::kCuda)
+    text += fmt::format("device  {}\n", ToText(train.device));
   if (run.host_cache_bytes > 0) {
     text += fmt::format(
         "cache   {} of that state stays in host memory ({}), on nvme at checkpoints only\n",

@@ -7,6 +7,7 @@
 #include <chrono>
 #include <future>
 #include <string>
+#include <thread>
 #include <vector>
 
 #include "aio/base/units.h"
@@ -206,6 +207,21 @@ TEST_F(CudaDeviceTest, CopiesOfRegisteredMemoryMakeNobodyWait) {
   EXPECT_EQ(fakes::cuda::counters().copies_of_pageable_memory, before + 1);
 }
 
+// A thread that has chosen no GPU has GPU 0, where CUDA would then take memory for this process.
+TEST_F(CudaDeviceTest, AThreadThatWaitsForAnEventHasItsGpu) {
+  fakes::cuda::SetDevices(2);
+  device_ = OrDie(CreateCudaDevice(1, 1_MiB));
+  const DeviceEvent event = device_->CreateStream("compute")->Record();
+  for (const bool waits : {true, false}) {
+    int gpu = -1;
+    std::thread([&] {
+      waits ? static_cast<void>(event.Wait()) : static_cast<void>(event.done());
+      EXPECT_EQ(cudaGetDevice(&gpu), cudaSuccess);
+    }).join();
+    EXPECT_EQ(gpu, 1);
+  }
+}
+
 TEST_F(CudaDeviceTest, EventsAreUsedAgain) {
   Create();
   auto stream = device_->CreateStream("compute");
@@ -224,7 +240,7 @@ TEST_F(CudaDeviceTest, EventsMayOutliveTheirDevice) {
 }
 
 TEST_F(CudaDeviceTest, AnchorsAreRenewedAndUsedAgain) {
-  auto events = OrDie(CudaEvents::Create(0s));
+  auto events = OrDie(CudaEvents::Create(0, 0s));
   auto first = events->RecentAnchor();
   auto second = events->RecentAnchor();
   // Where the machine is too busy to tell the time, an anchor stays; not always.

@@ -15,8 +15,9 @@ constexpr Clock::duration kPatience = 200us;
 
 }  // namespace
 
-Result<std::shared_ptr<CudaEvents>> CudaEvents::Create(Clock::duration renew_after) {
-  std::shared_ptr<CudaEvents> events(new CudaEvents(renew_after));
+Result<std::shared_ptr<CudaEvents>> CudaEvents::Create(int gpu, Clock::duration renew_after) {
+  std::shared_ptr<CudaEvents> events(new CudaEvents(gpu, renew_after));
+  STRATA_RETURN_IF_ERROR(CudaStatus(events->MakeCurrent(), "choosing the GPU"));
   STRATA_RETURN_IF_ERROR(CudaStatus(
       cudaStreamCreateWithFlags(&events->stream_, cudaStreamNonBlocking), "creating a stream"));
   events->anchor_ = events->NewAnchor(10s);  // the first work on a GPU takes longer
@@ -33,6 +34,7 @@ Result<std::shared_ptr<CudaEvents>> CudaEvents::Create(Clock::duration renew_aft
 }
 
 CudaEvents::~CudaEvents() {
+  (void)MakeCurrent();
   anchor_.reset();
   for (cudaEvent_t event : free_) (void)cudaEventDestroy(event);
   if (stream_ != nullptr) (void)cudaStreamDestroy(stream_);
@@ -48,6 +50,7 @@ Result<cudaEvent_t> CudaEvents::Take() {
     }
   }
   cudaEvent_t event = nullptr;
+  STRATA_RETURN_IF_ERROR(CudaStatus(MakeCurrent(), "choosing the GPU"));
   STRATA_RETURN_IF_ERROR(
       CudaStatus(cudaEventCreateWithFlags(&event, cudaEventBlockingSync), "creating an event"));
   return event;

@@ -25,10 +25,13 @@ class CudaEvents {
     Clock::time_point time;
   };
 
-  // On the calling thread's current GPU.
   static Result<std::shared_ptr<CudaEvents>> Create(
-      Clock::duration renew_after = std::chrono::seconds(2));
+      int gpu, Clock::duration renew_after = std::chrono::seconds(2));
   ~CudaEvents();
+
+  // Makes the GPU the calling thread's. To be called before any other call of CUDA: a thread that
+  // has chosen none has GPU 0, and CUDA would take memory there for this process.
+  cudaError_t MakeCurrent() const { return cudaSetDevice(gpu_); }
 
   Result<cudaEvent_t> Take();
   // May not have been reached yet: what waits for it on the device has its own place in time.
@@ -37,10 +40,11 @@ class CudaEvents {
   std::shared_ptr<const Anchor> RecentAnchor();
 
  private:
-  explicit CudaEvents(Clock::duration renew_after) : renew_after_(renew_after) {}
+  CudaEvents(int gpu, Clock::duration renew_after) : gpu_(gpu), renew_after_(renew_after) {}
   // Null where the GPU is too busy to say the time exactly.
   std::shared_ptr<const Anchor> NewAnchor(Clock::duration patience);
 
+  const int gpu_;
   const Clock::duration renew_after_;
   std::mutex mutex_;  // of what is free
   std::vector<cudaEvent_t> free_;

@@ -34,10 +34,13 @@ class CudaEvent final : public DeviceEvent::State {
   const Status& before() const { return before_; }
 
   bool Done() const override {
-    return event_ == nullptr || cudaEventQuery(event_) != cudaErrorNotReady;
+    if (event_ == nullptr) return true;
+    (void)events_->MakeCurrent();
+    return cudaEventQuery(event_) != cudaErrorNotReady;
   }
 
   Status Wait() override {
+    (void)events_->MakeCurrent();
     const cudaError_t error = event_ == nullptr ? cudaSuccess : cudaEventSynchronize(event_);
     if (!before_.ok()) return before_;
     if (error == cudaSuccess) return OkStatus();
@@ -68,19 +71,19 @@ class CudaEvent final : public DeviceEvent::State {
 
 CudaStream::CudaStream(uint32_t gpu, const std::string& name, std::span<const std::byte> memory,
                        std::shared_ptr<CudaEvents> events, std::atomic<int>* num_streams)
-    : gpu_(static_cast<int>(gpu)),
-      name_(fmt::format("cuda:{}: stream '{}'", gpu, name)),
+    : name_(fmt::format("cuda:{}: stream '{}'", gpu, name)),
       memory_(memory),
       events_(std::move(events)),
       num_streams_(num_streams) {
   num_streams_->fetch_add(1);
-  cudaError_t error = cudaSetDevice(gpu_);
+  cudaError_t error = events_->MakeCurrent();
   if (error == cudaSuccess) error = cudaStreamCreateWithFlags(&stream_, cudaStreamNonBlocking);
   Fail(CudaStatus(error, name_));
 }
 
 CudaStream::~CudaStream() {
   if (stream_ != nullptr) {
+    (void)events_->MakeCurrent();
     (void)cudaStreamSynchronize(stream_);  // its events tell of failures
     (void)cudaStreamDestroy(stream_);
   }
@@ -109,7 +112,9 @@ void CudaStream::Copy(std::span<std::byte> to, std::span<const std::byte> from,
                       cudaMemcpyKind kind) {
   STRATA_CHECK(to.size() == from.size());
   if (!status_.ok() || to.empty()) return;
-  const cudaError_t error = cudaMemcpyAsync(to.data(), from.data(), to.size(), kind, stream_);
+  cudaError_t error = events_->MakeCurrent();
+  if (error == cudaSuccess)
+    error = cudaMemcpyAsync(to.data(), from.data(), to.size(), kind, stream_);
   if (error == cudaSuccess) return;
   Fail(CudaStatus(error,
                   fmt::format("{}: cudaMemcpyAsync of {} {} the GPU", name_, FormatBytes(to.size()),
@@ -118,7 +123,7 @@ void CudaStream::Copy(std::span<std::byte> to, std::span<const std::byte> from,
 
 void CudaStream::Launch(std::function<Status(const StreamContext&)> function) {
   if (!status_.ok()) return;
-  Fail(CudaStatus(cudaSetDevice(gpu_), name_));  // of this thread, which may be new to the GPU
+  Fail(CudaStatus(events_->MakeCurrent(), name_));
   if (status_.ok()) Fail(function({.native_stream = stream_}));
 }
 
@@ -128,7 +133,9 @@ void CudaStream::WaitFor(const DeviceEvent& event) {
   if (on_gpu == nullptr) return Fail(event.Wait());  // of another kind of device: the host waits
   Fail(on_gpu->before());
   if (!status_.ok()) return;
-  const cudaError_t error = cudaStreamWaitEvent(stream_, on_gpu->native(), cudaEventWaitDefault);
+  cudaError_t error = events_->MakeCurrent();
+  if (error == cudaSuccess)
+    error = cudaStreamWaitEvent(stream_, on_gpu->native(), cudaEventWaitDefault);
   Fail(CudaStatus(error, name_ + ": cudaStreamWaitEvent"));
 }
 
@@ -136,13 +143,11 @@ void CudaStream::WaitFor(const DeviceEvent& event) {
 DeviceEvent CudaStream::Record() {
   cudaEvent_t native = nullptr;
   if (stream_ != nullptr) {
-    Result<cudaEvent_t> event = [this]() -> Result<cudaEvent_t> {
-      STRATA_RETURN_IF_ERROR(CudaStatus(cudaSetDevice(gpu_), name_));
-      return events_->Take();
-    }();
+    Result<cudaEvent_t> event = events_->Take();
     Fail(event.status().With(name_));
     if (event.ok()) {
-      const cudaError_t error = cudaEventRecord(*event, stream_);
+      cudaError_t error = events_->MakeCurrent();
+      if (error == cudaSuccess) error = cudaEventRecord(*event, stream_);
       Fail(CudaStatus(error, name_ + ": cudaEventRecord"));
       if (error == cudaSuccess)
         native = *event;

@@ -32,7 +32,6 @@ class CudaStream final : public DeviceStream {
   // The first failure is the stream's.
   void Fail(const Status& status);
 
-  const int gpu_;
   const std::string name_;  // "cuda:0: stream 'compute'"
   const std::span<const std::byte> memory_;
   const std::shared_ptr<CudaEvents> events_;  // shared with events, which outlive streams
