@@ -60,7 +60,8 @@ take nlohmann-json3-dev
 take libcli11-dev
 take liburing-dev liburing.a
 take libaio-dev libaio.a
-take libxxhash-dev libxxhash.a
+take libxxhash-dev
+take libxxhash0 libxxhash.so.0  # the static one has no dispatch by instruction set
 take libhwloc-dev libhwloc.a
 take libudev1 libudev.so.1  # of libhwloc.a; there is no static one
 take libgtest-dev libgtest.a
