@@ -130,7 +130,7 @@ TEST_F(ProgramTest, AMistypedKeyIsNamedWithItsPlaceAndTheNearestKnownOne) {
   Outcome outcome = RunStrata({"plan", config});
   EXPECT_EQ(outcome.exit_code, 1);
   EXPECT_THAT(outcome.err,
-              AllOf(HasSubstr("tiny.toml:31:1"), HasSubstr("keep_lost"), HasSubstr("keep_last")));
+              AllOf(HasSubstr("tiny.toml:32:1"), HasSubstr("keep_lost"), HasSubstr("keep_last")));
 }
 
 TEST_F(ProgramTest, PlanDescribesARunOnAMachineThatIsNotThere) {
