@@ -52,9 +52,10 @@ uint64_t CacheBytes() {
   return last_level > 0 ? 2 * static_cast<uint64_t>(last_level) : kUnknown;
 }
 
-// Walks over memory that the run has and the measured work leaves alone, as the rest of a step
-// does: so caches hold of the work's bytes what they would in a step. A run that has no more memory
-// than they hold finds all of it there.
+// Before each copy that is measured: walks over memory that the run has and the copy leaves alone,
+// as the rest of a step does, so that caches hold of its bytes what they would in a step. A run
+// that has no more memory than they hold finds all of it there. (Operations need no walk: they are
+// measured in the order and the memory of a step.)
 class CacheWalk {
  public:
   CacheWalk(Kernels& kernels, tiering::DeviceStream& stream, Bytes device_rest, Bytes host_rest)

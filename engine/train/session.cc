@@ -238,7 +238,7 @@ Status Session::PlanAndAllocate(const SessionOptions& options) {
 
 // All ranks follow one plan, so they go by one rank's rates.
 Status Session::MeasureAndPlanAgain() {
-  const Watchdog::Scope scope(watchdog_.get(), MayTakeLong("planning"));
+  const Watchdog::Scope scope(watchdog_.get(), MayTakeLong("measuring and planning"));
   Result<prefetch::Hardware> measured =
       MeasureHardware(run_, {device_.get(), &*host_, engine_.get(), communicator_});
   STRATA_RETURN_IF_ERROR(Together(measured.status()));

@@ -12,7 +12,6 @@ import array
 import json
 import pathlib
 import random
-import subprocess
 import sys
 import tempfile
 
@@ -21,6 +20,8 @@ try:
 except ImportError:
     print("skipped: python3 has no safetensors library")
     sys.exit(77)
+
+from run_strata import strata
 
 CONFIG = """
 [model]
@@ -50,12 +51,6 @@ nvme_path = "{0}/nvme"
 device = "8MiB"
 host = "8MiB"
 """
-
-
-def strata(program, *arguments):
-    done = subprocess.run([program, *map(str, arguments)], capture_output=True, text=True)
-    if done.returncode != 0:
-        sys.exit(f"strata {' '.join(map(str, arguments))}\n{done.stderr}")
 
 
 def tensors_of(path):

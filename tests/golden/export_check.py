@@ -14,13 +14,13 @@ import argparse
 import json
 import pathlib
 import random
-import subprocess
 import sys
 import tempfile
 
 import torch
 
 import check_export
+from run_strata import strata
 
 SEQ_LEN = 64
 END_OF_DOCUMENT = 256
@@ -65,13 +65,6 @@ nvme_path = "{run}-nvme"
 device = "16MiB"
 host = "16MiB"
 """
-
-
-def strata(program, *arguments):
-    done = subprocess.run([program, *map(str, arguments)], capture_output=True, text=True)
-    if done.returncode != 0:
-        sys.exit(f"strata {' '.join(map(str, arguments))}\n{done.stderr}")
-    return done.stdout
 
 
 def train(program, run, **settings):

@@ -4,25 +4,21 @@
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
-#include <cstdlib>
 #include <filesystem>
 #include <ostream>
 #include <set>
 #include <string>
+#include <vector>
 
 #include "aio/file.h"
 #include "engine/train/run_stores.h"
+#include "tests/engine/train/mortal_job.h"
 #include "tests/engine/train/rank_jobs.h"
-#include "tests/fakes/child.h"
-#include "tests/fakes/mortality.h"
 
 namespace strata::engine {
 namespace {
 
 namespace fs = std::filesystem;
-using fakes::Child;
-
-constexpr uint64_t kForever = UINT32_MAX;
 
 struct Ways {
   std::string name;
@@ -32,46 +28,20 @@ struct Ways {
   friend void PrintTo(const Ways& test, std::ostream* out) { *out << test.name; }
 };
 
-struct Life {
-  bool ended_well = false;
-  uint64_t state_hash = 0;
-  uint64_t num_moments = 0;
-};
-
 class ReshardDeathTest : public testing::TestWithParam<Ways> {
  protected:
-  // As in run_death_test.cc.
-  static uint64_t NumDeaths() {
-    const char* text = getenv("STRATA_DEATHS");
-    return text == nullptr ? 12 : strtoull(text, nullptr, 10);
-  }
-
-  // In a process of its own: the ranks are threads.
+  // Its ranks are threads.
   Life Live(const Job& job, SessionOptions::Start start, uint64_t num_moments) const {
-    Child child([&](const Child::Report& report) {
+    return LiveFor(num_moments, [&] {
       const RunConfig config = ConfigOf(run_, job);
-      const uint64_t born_at = fakes::NumMoments();
-      fakes::LiveFor(num_moments);
       std::vector<uint64_t> hashes(job.world);
       RunRanks(MachinesOf({job.world}), [&](Communicator& communicator) {
-        SessionOptions options{.start = start, .communicator = &communicator};
-        options.create_engine =
-            [](const aio::IoEngineOptions& real) -> Result<std::unique_ptr<aio::IoEngine>> {
-          STRATA_ASSIGN_OR_RETURN(std::unique_ptr<aio::IoEngine> engine,
-                                  aio::IoEngine::Create(real));
-          return fakes::MakeMortal(std::move(engine));
-        };
+        SessionOptions options{
+            .start = start, .create_engine = CreateMortalEngine, .communicator = &communicator};
         hashes[communicator.rank()] = OrDie(TrainWith(config, options)).summary.state_hash;
       });
-      report(hashes[0]);
-      report(fakes::NumMoments() - born_at);
+      return hashes[0];
     });
-    Life life;
-    life.state_hash = child.Next().value_or(0);
-    life.num_moments = child.Next().value_or(0);
-    while (child.Next()) continue;
-    life.ended_well = child.EndedWell();
-    return life;
   }
 
   // The run as the first ranks left it. Always at one place, as it knows where its blocks are.

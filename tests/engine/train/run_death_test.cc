@@ -1,31 +1,23 @@
 // A run that dies in any moment: while its store is made, in a checkpoint that is written behind a
 // step, between what is begun and what is finished, between any two calls of a commit, of pruning
 // and of a restart. It resumes, and ends with the bits of one that never died.
-//
-// A program of its own, as its system calls are (mortality.h). Every run is a child process, so
-// that this one has no threads when it forks.
 #include <fmt/format.h>
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
-#include <cstdlib>
 #include <filesystem>
 #include <ostream>
 #include <set>
 #include <string>
 #include <vector>
 
+#include "tests/engine/train/mortal_job.h"
 #include "tests/engine/train/training_run.h"
-#include "tests/fakes/child.h"
-#include "tests/fakes/mortality.h"
 
 namespace strata::engine {
 namespace {
 
 namespace fs = std::filesystem;
-using fakes::Child;
-
-constexpr uint64_t kForever = UINT32_MAX;
 
 const std::string kTight = "tight";  // no setting: the smallest budgets
 
@@ -37,20 +29,8 @@ struct Case {
   friend void PrintTo(const Case& test, std::ostream* out) { *out << test.name; }
 };
 
-struct Life {
-  bool ended_well = false;
-  uint64_t state_hash = 0;
-  uint64_t num_moments = 0;
-};
-
 class RunDeathTest : public testing::TestWithParam<Case> {
  protected:
-  // How many moments of a run are tried, of the hundreds that it has. All take minutes.
-  static uint64_t NumDeaths() {
-    const char* text = getenv("STRATA_DEATHS");
-    return text == nullptr ? 12 : strtoull(text, nullptr, 10);
-  }
-
   static RunConfig Config(const std::string& directory) {
     std::vector<std::string> sets = OffloadTo(GetParam().home, directory);
     sets.insert(sets.end(), {"train.steps=5", "checkpoint.every_steps=2", "checkpoint.keep_last=1",
@@ -63,25 +43,11 @@ class RunDeathTest : public testing::TestWithParam<Case> {
   }
 
   static Life Live(const std::string& directory, uint64_t num_moments) {
-    Child child([&](const Child::Report& report) {
-      uint64_t born_at = fakes::NumMoments();
-      fakes::LiveFor(num_moments);
-      SessionOptions options{.start = SessionOptions::Start::kResume};
-      options.create_engine =
-          [](const aio::IoEngineOptions& real) -> Result<std::unique_ptr<aio::IoEngine>> {
-        STRATA_ASSIGN_OR_RETURN(std::unique_ptr<aio::IoEngine> engine, aio::IoEngine::Create(real));
-        return fakes::MakeMortal(std::move(engine));
-      };
-      RunOutcome outcome = OrDie(TrainWith(Config(directory), options));
-      report(outcome.summary.state_hash);
-      report(fakes::NumMoments() - born_at);
+    return LiveFor(num_moments, [&] {
+      const SessionOptions options{.start = SessionOptions::Start::kResume,
+                                   .create_engine = CreateMortalEngine};
+      return OrDie(TrainWith(Config(directory), options)).summary.state_hash;
     });
-    Life life;
-    life.state_hash = child.Next().value_or(0);
-    life.num_moments = child.Next().value_or(0);
-    while (child.Next()) continue;
-    life.ended_well = child.EndedWell();
-    return life;
   }
 
   static std::set<std::string> Checkpoints(const std::string& directory) {

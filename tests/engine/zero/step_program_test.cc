@@ -11,10 +11,10 @@
 #include <string>
 #include <tuple>
 
-#include "engine/kernels/cpu_kernels.h"
 #include "engine/zero/state_layout.h"
 #include "prefetch/compile.h"
 #include "prefetch/verify.h"
+#include "tests/engine/zero/step_cases.h"
 
 namespace strata::engine {
 namespace {
@@ -23,169 +23,9 @@ using prefetch::AccessMode;
 using prefetch::Lane;
 using prefetch::TraceOp;
 
-LlamaConfig TinyLlama(bool tied = false) {
-  return {.vocab_size = 300,
-          .hidden_size = 64,
-          .intermediate_size = 160,
-          .num_hidden_layers = 2,
-          .num_attention_heads = 4,
-          .num_key_value_heads = 2,
-          .head_dim = 16,
-          .rope_scaling = {},
-          .tie_word_embeddings = tied};
-}
-
 // Whether the op gives the unit's share of the norm: the last op before its gradient is applied.
 bool IsNorm(const OpPayload& payload) {
   return payload.role == OpRole::kRoundGradient || payload.role == OpRole::kNorm;
-}
-
-struct Case {
-  DType precision = DType::kBf16;
-  StateFormat format = StateFormat::kSplit;
-  uint32_t world_size = 1;
-  StepProgramOptions options;
-  bool tied = false;
-  uint64_t part_elements = kUncut;
-  uint64_t vocab_size = 300;
-};
-
-struct Built {
-  std::unique_ptr<Kernels> kernels;
-  std::unique_ptr<LlamaModel> model;
-  StateLayout layout;
-  StepProgram program;
-};
-
-Built Build(const Case& c) {
-  Built built;
-  LlamaConfig config = TinyLlama(c.tied);
-  config.vocab_size = c.vocab_size;
-  built.kernels = MakeCpuKernels(1).value();
-  built.model =
-      std::make_unique<LlamaModel>(config, c.precision, BatchShape{.micro_batch = 2, .seq_len = 32},
-                                   built.kernels.get(), c.part_elements);
-  built.layout =
-      MakeStateLayout(UnitsOf(config, c.part_elements),
-                      {.precision = c.precision, .format = c.format, .world_size = c.world_size});
-  built.program = MakeStepProgram(built.layout, *built.model, c.options);
-  return built;
-}
-
-// Embedding and head in 3 parts, the mlp in 3.
-constexpr uint64_t kPartElements = 64 * 128;
-
-// The same in parts: an op takes one, two or all of them.
-void AddTiled(std::vector<Case>& cases) {
-  const size_t whole = cases.size();
-  for (size_t i = 0; i < whole; ++i) {
-    cases.push_back(cases[i]);
-    cases.back().part_elements = kPartElements;
-    cases.back().options.parts_per_op = i % 3 == 2 ? kWholeSublayers : 1 + i % 3;
-  }
-}
-
-std::vector<Case> AllCases() {
-  std::vector<Case> cases;
-  for (auto [precision, format] :
-       {std::pair(DType::kBf16, StateFormat::kFp32), std::pair(DType::kBf16, StateFormat::kSplit),
-        std::pair(DType::kBf16, StateFormat::kInt8), std::pair(DType::kF32, StateFormat::kFp32)}) {
-    for (uint32_t world : {1u, 4u}) {
-      for (uint32_t micro : {1u, 3u}) {
-        for (int bits = 0; bits < 8; ++bits) {
-          StepProgramOptions options{
-              .num_micro_batches = micro,
-              .kind = bits & 1 ? StepKind::kAfterNorm : StepKind::kInBackward,
-              .num_device_updates = bits & 2 ? 1000u : 0u};
-          cases.push_back({precision, format, world, options, (bits & 4) != 0});
-          cases.back().options.num_keeping_units = (bits & 3) == 0 ? 4 : bits & 1;
-          if (micro == 1) continue;
-          cases.back().options.schedule = Schedule::kHorizontal;
-          cases.push_back({precision, format, world, options, (bits & 4) != 0});
-        }
-      }
-    }
-  }
-  AddTiled(cases);
-  return cases;
-}
-
-TEST(StateLayout, ShardsOfAllRanksCoverEveryUnitOnce) {
-  for (uint64_t elements : {64ull, 100ull, 4096ull, 1234567ull}) {
-    for (uint32_t world : {1u, 2u, 3u, 8u}) {
-      uint64_t shard = ShardElements(elements, world);
-      EXPECT_GE(shard * world, elements);
-      EXPECT_EQ(shard % 64, 0u);
-      EXPECT_LT(shard * world - elements, 64u * world);
-    }
-  }
-}
-
-TEST(StateLayout, ChunksCoverEachShardOnceAndInOrder) {
-  LlamaConfig large = TinyLlama();
-  large.hidden_size = 1024;
-  large.intermediate_size = 4096;
-  large.head_dim = 256;
-  StateLayout layout = MakeStateLayout(UnitsOf(large), {});
-  for (const UnitState& unit : layout.units) {
-    uint64_t next = 0;
-    for (const UnitState::Chunk& chunk : unit.chunks) {
-      EXPECT_EQ(chunk.first_element, next);
-      EXPECT_EQ(layout.blocks[chunk.m].num_elements, chunk.num_elements);
-      next += chunk.num_elements;
-    }
-    EXPECT_EQ(next, unit.shard_elements);
-  }
-}
-
-TEST(StateLayout, Bf16TakesFourteenBytesPerElementAndFp32Twelve) {
-  StateLayout bf16 = MakeStateLayout(UnitsOf(TinyLlama()), {.precision = DType::kBf16});
-  EXPECT_EQ(bf16.size_bytes(), bf16.num_shard_elements() * 14);
-  StateLayout fp32 = MakeStateLayout(UnitsOf(TinyLlama()), {.precision = DType::kF32});
-  EXPECT_EQ(fp32.size_bytes(), fp32.num_shard_elements() * 12);
-}
-
-TEST(StateLayout, SplitTakesTwelveBytesPerElementAndInt8SixAndItsScales) {
-  StateLayout split = MakeStateLayout(UnitsOf(TinyLlama()), {.format = StateFormat::kSplit});
-  EXPECT_EQ(split.size_bytes(), split.num_shard_elements() * 12);
-  StateLayout int8 = MakeStateLayout(UnitsOf(TinyLlama()), {.format = StateFormat::kInt8});
-  EXPECT_EQ(int8.size_bytes(),
-            int8.num_shard_elements() * 6 + 2 * int8.num_shard_elements() / kScaledElements);
-}
-
-// Or a scale would belong to two tensors, two chunks or two ranks.
-TEST(StateLayout, TensorsChunksAndShardsStartAtBlocksOfInt8) {
-  LlamaConfig odd = TinyLlama();
-  odd.hidden_size = 4 * 19;
-  odd.head_dim = 19;
-  for (uint32_t world : {1u, 3u}) {
-    StateLayout layout =
-        MakeStateLayout(UnitsOf(odd), {.format = StateFormat::kInt8, .world_size = world});
-    for (const UnitSpec& unit : layout.unit_specs) {
-      for (const TensorSpec& tensor : unit.tensors) {
-        EXPECT_EQ(tensor.offset_elements % kScaledElements, 0u) << tensor.name;
-      }
-    }
-    for (const UnitState& unit : layout.units) {
-      EXPECT_EQ(unit.shard_elements % kScaledElements, 0u);
-      for (const UnitState::Chunk& chunk : unit.chunks) {
-        EXPECT_EQ(chunk.first_element % kScaledElements, 0u);
-      }
-    }
-  }
-}
-
-// Budgets must not show in names or sizes, or a checkpoint would not resume under others.
-TEST(StateLayout, HomesDoNotChangeNamesOrSizes) {
-  StateLayout nvme = MakeStateLayout(UnitsOf(TinyLlama()), {});
-  StateLayout device = MakeStateLayout(
-      UnitsOf(TinyLlama()),
-      {.weights_home = tiering::Tier::kDevice, .optimizer_home = tiering::Tier::kDevice});
-  ASSERT_EQ(nvme.blocks.size(), device.blocks.size());
-  for (size_t i = 0; i < nvme.blocks.size(); ++i) {
-    EXPECT_EQ(nvme.blocks[i].name, device.blocks[i].name);
-    EXPECT_EQ(nvme.blocks[i].size_bytes(), device.blocks[i].size_bytes());
-  }
 }
 
 TEST(StepProgram, IsAValidTraceThatCompilesAndVerifiesInEveryMode) {
