@@ -6,6 +6,7 @@
 #include <cmath>
 #include <cstring>
 #include <map>
+#include <mutex>
 #include <optional>
 
 #include "engine/kernels/dtype.h"
@@ -41,6 +42,7 @@ constexpr lt::Error kInvalidValue = 7;
 constexpr uint64_t kWorkspaceBytes = uint64_t{1} << 20;  // what every algorithm here asks for
 
 struct State {
+  std::mutex mutex;  // ranks may be threads
   CublasLtRecord record;
   std::map<std::string, lt::Error> failures;
   bool has_algorithms = true;
@@ -50,13 +52,20 @@ State& TheState() {
   return state;
 }
 
+template <typename Change>
+void Note(Change change) {
+  const std::lock_guard lock(TheState().mutex);
+  change(TheState().record);
+}
+
 lt::Error Complain(std::string what) {
-  TheState().record.complaints.push_back(std::move(what));
+  Note([&](CublasLtRecord& record) { record.complaints.push_back(std::move(what)); });
   return kInvalidValue;
 }
 
 // A failure that was asked for, or 0.
 lt::Error Enter(const std::string& function) {
+  const std::lock_guard lock(TheState().mutex);
   const auto node = TheState().failures.extract(function);
   return node ? node.mapped() : lt::kSuccess;
 }
@@ -65,13 +74,13 @@ template <typename Thing>
 lt::Error Create(const std::string& function, Thing** made, Thing content) {
   if (const lt::Error error = Enter(function); error != lt::kSuccess) return error;
   *made = new Thing(std::move(content));
-  ++TheState().record.objects;
+  Note([](CublasLtRecord& record) { ++record.objects; });
   return lt::kSuccess;
 }
 template <typename Thing>
 lt::Error Destroy(Thing* thing) {
   delete thing;
-  --TheState().record.objects;
+  Note([](CublasLtRecord& record) { --record.objects; });
   return lt::kSuccess;
 }
 
@@ -168,7 +177,7 @@ lt::Error Choose(lt::Handle handle, lt::Product product, lt::Layout a, lt::Layou
                  lt::Layout d, lt::Preference preference, int requested, lt::Choice* choice,
                  int* returned) {
   if (const lt::Error error = Enter("choose"); error != lt::kSuccess) return error;
-  ++TheState().record.choices;
+  Note([](CublasLtRecord& record) { ++record.choices; });
   *returned = 0;
   if (handle == nullptr || requested < 1) return Complain("nothing is asked for");
   const Described described{*product, *a, *b, *d};
@@ -249,7 +258,7 @@ lt::Error Multiply(lt::Handle handle, lt::Product product, const void* alpha, co
                    const lt::Algorithm* algorithm, void* workspace, size_t workspace_bytes,
                    void* stream) {
   if (const lt::Error error = Enter("multiply"); error != lt::kSuccess) return error;
-  ++TheState().record.products;
+  Note([](CublasLtRecord& record) { ++record.products; });
   if (handle == nullptr || algorithm == nullptr) return Complain("no handle or no algorithm");
   const Described described{*product, *a_layout, *b_layout, *d_layout};
   if (const std::string wrong = WrongWith(described, *c_layout); !wrong.empty())
@@ -265,7 +274,7 @@ lt::Error Multiply(lt::Handle handle, lt::Product product, const void* alpha, co
   if (c != d) return Complain("c is not d");
   if (workspace_bytes < kWorkspaceBytes || !IsAligned(workspace, 256))
     return Complain("a workspace that is too small or not aligned to 256 bytes");
-  TheState().record.algorithms.push_back(right.data[0]);
+  Note([&](CublasLtRecord& record) { record.algorithms.push_back(right.data[0]); });
   float alpha_value, beta_value;
   std::memcpy(&alpha_value, alpha, sizeof alpha_value);
   std::memcpy(&beta_value, beta, sizeof beta_value);
