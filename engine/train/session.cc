@@ -1,22 +1,17 @@
 #include "engine/train/session.h"
 
 #include <fmt/format.h>
-#include <sys/resource.h>
 
-#include <algorithm>
 #include <chrono>
 #include <optional>
 #include <utility>
-#include <vector>
 
 #include "aio/base/log.h"
-#include "aio/base/units.h"
 #include "aio/io_engine.h"
 #include "engine/comm/communicator.h"
 #include "engine/data/dataset.h"
 #include "engine/kernels/isa.h"
 #include "engine/optimizer/numa_threads.h"
-#include "engine/train/checkpointer.h"
 #include "engine/train/first_state.h"
 #include "engine/train/measure.h"
 #include "engine/train/open_run_directory.h"
@@ -24,13 +19,8 @@
 #include "engine/train/ranks.h"
 #include "engine/train/run_device.h"
 #include "engine/train/run_directory.h"
-#include "engine/train/run_record.h"
 #include "engine/train/run_state.h"
-#include "engine/train/state_access.h"
-#include "engine/train/state_hash.h"
-#include "engine/train/step_driver.h"
-#include "engine/train/step_runner.h"
-#include "engine/train/step_trace.h"
+#include "engine/train/step_loop.h"
 #include "engine/train/watchdog.h"
 #include "engine/train/watched_observer.h"
 #include "tiering/topology.h"
@@ -38,23 +28,10 @@
 namespace strata::engine {
 namespace {
 
-uint64_t PeakRssBytes() {
-  rusage usage{};
-  if (getrusage(RUSAGE_SELF, &usage) != 0) return 0;
-  return static_cast<uint64_t>(usage.ru_maxrss) * 1024;
-}
-
-double Median(std::vector<double> values) {
-  if (values.empty()) return 0;
-  auto middle = values.begin() + static_cast<ptrdiff_t>(values.size() / 2);
-  std::nth_element(values.begin(), middle, values.end());
-  return *middle;
-}
-
 class Session final : public TrainingSession {
  public:
   Session(const RunConfig& config, SessionObserver& observer)
-      : config_(config), observer_(observer), trace_(config.train.trace_steps) {}
+      : config_(config), observer_(observer) {}
   ~Session() override {
     if (watchdog_ != nullptr) watchdog_->Leave();
     if (shares_memory_) communicator_->UnshareMemory(device_->memory());
@@ -77,7 +54,7 @@ class Session final : public TrainingSession {
     STRATA_RETURN_IF_ERROR(OpenDirectory(options.start));
     STRATA_RETURN_IF_ERROR(OpenOrCreateState(options.start));
     STRATA_RETURN_IF_ERROR(Together(PlaceOptimizerThreads()));
-    return Together(MakeDriver());
+    return Together(MakeLoop());
   }
 
   Result<SessionSummary> Run(const std::atomic<bool>& stop) override;
@@ -102,19 +79,7 @@ class Session final : public TrainingSession {
   Status OpenDirectory(SessionOptions::Start start);
   Status OpenOrCreateState(SessionOptions::Start start);
   Status PlaceOptimizerThreads();
-  Status MakeDriver();
-
-  Result<SessionSummary> RunSteps(const std::atomic<bool>& stop);
-  Status PrepareStep();
-  Result<StepReport> RunStep();
-  StepReport MakeReport(const DrivenStep& step);
-  Status CommitStep(Checkpointer::Force force);
-  Status FinishRun();
-  Result<SessionSummary> Summarise(bool stopped);
-  // Of the state, which may be one step behind what was computed.
-  RunRecord Record() const {
-    return MakeRunRecord(config_, dataset_->fingerprint(), driver_->applied());
-  }
+  Status MakeLoop();
 
   RunConfig config_;
   std::string config_toml_;  // as given: what is resolved for this machine is not kept for others
@@ -136,16 +101,7 @@ class Session final : public TrainingSession {
   RunState state_;
   std::optional<tiering::Topology> topology_;
   NumaThreads numa_;  // of the optimizer's lane
-  std::optional<StepRunner> runner_;
-  std::unique_ptr<Checkpointer> checkpointer_;
-  std::optional<StepDriver> driver_;
-  double commit_s_ = 0;             // of the last commit
-  double change_s_ = 0;             // before this step: flushing, changing plans
-  tiering::StoreCounters counted_;  // when the last step was reported
-  Traffic sent_;                    // the same of collectives
-  std::vector<double> step_seconds_;
-  double seconds_ = 0;
-  StepTrace trace_;
+  std::unique_ptr<StepLoop> loop_;
 };
 
 // Before anything that takes time.
@@ -330,158 +286,17 @@ Status Session::PlaceOptimizerThreads() {
   return OkStatus();
 }
 
-Status Session::MakeDriver() {
-  checkpointer_ =
-      std::make_unique<Checkpointer>(config_, run_.commits_every_step, state_.progress.steps,
-                                     *directory_, *state_.store, *state_.behind, *communicator_);
-  STRATA_RETURN_IF_ERROR(checkpointer_->Reconcile());
-  // From here on the plan's cached copies own the arena; checkpoints use the reserve above it.
-  state_.access->SetStaging(host_->bytes().last(run_.staging_bytes));
-  STRATA_ASSIGN_OR_RETURN(
-      runner_,
-      StepRunner::Create({&run_.layout, run_.model.get(), run_.kernels.get(), dataset_.get(),
-                          communicator_, state_.behind.get(), &numa_, run_.device_adam.get()},
-                         RunnerOptionsOf(run_)));
-  driver_.emplace(StepDriverParts{&run_, &*runner_, device_.get(), &*host_, state_.store.get(),
-                                  watchdog_.get()},
-                  state_.progress);
-  STRATA_RETURN_IF_ERROR(driver_->Prepare());
-  counted_ = state_.store->counters();
-  sent_ = Sum(communicator_->traffic());
+Status Session::MakeLoop() {
+  STRATA_ASSIGN_OR_RETURN(loop_, StepLoop::Create({&config_, &run_, communicator_, watchdog_.get(),
+                                                   &observer_, dataset_.get(), &*directory_,
+                                                   device_.get(), &*host_, &state_, &numa_}));
   return OkStatus();
-}
-
-StepReport Session::MakeReport(const DrivenStep& step) {
-  tiering::StoreCounters before = std::exchange(counted_, state_.store->counters());
-  StepView planned = StepOf(run_, step.kind);
-  StepReport report;
-  report.step = driver_->steps_done();
-  report.total_steps = config_.train.steps;
-  report.loss = step.result.loss;
-  report.learning_rate = step.learning_rate;
-  report.gradient_norm = step.result.gradient_norm;
-  report.clipped = step.result.clipped;
-  report.kind = step.kind;
-  report.rolled_back = step.rolled_back;
-  report.skipped = step.skipped;
-  if (config_.train.precision == Precision::kFp16) report.loss_scale = step.loss_scale;
-  report.tokens = config_.train.train_batch_size * config_.data.seq_len;
-  report.step_s = step.timeline.step_s;
-  report.commit_s = commit_s_;
-  report.checkpoint_wait_s = state_.behind->TakeWaitedSeconds();
-  report.checkpoint_bytes_written = counted_.pending_bytes_written - before.pending_bytes_written;
-  report.change_s = change_s_;
-  report.predicted_step_s = planned.predicted.step_s;
-  report.bound_s = planned.bound.seconds;
-  report.lanes = UseOf(planned.plan, step.timeline);
-  report.nvme_bytes_read = counted_.bytes_read - before.bytes_read;
-  report.nvme_bytes_written = counted_.bytes_written - before.bytes_written;
-  const Traffic sent_before = std::exchange(sent_, Sum(communicator_->traffic()));
-  report.comm_bytes_sent = sent_.bytes_sent - sent_before.bytes_sent;
-  report.comm_bytes_received = sent_.bytes_received - sent_before.bytes_received;
-  return report;
-}
-
-// What a step must find done: it may need the gradients of the one before applied, and a commit
-// that it can go back to.
-Status Session::PrepareStep() {
-  auto begin = tiering::Clock::now();
-  if (driver_->NeedsFlush()) {
-    STRATA_RETURN_IF_ERROR(driver_->Flush());
-    STRATA_RETURN_IF_ERROR(CommitStep(Checkpointer::Force::kNo));
-  }
-  STRATA_RETURN_IF_ERROR(driver_->Prepare());
-  change_s_ = std::chrono::duration<double>(tiering::Clock::now() - begin).count();
-  return OkStatus();
-}
-
-Result<StepReport> Session::RunStep() {
-  STRATA_RETURN_IF_ERROR(PrepareStep());
-  STRATA_ASSIGN_OR_RETURN(DrivenStep step, driver_->Step());
-  if (!step.result.not_finite.ok() && !step.skipped) {
-    // The steps before it are not lost.
-    STRATA_RETURN_IF_ERROR(CommitStep(Checkpointer::Force::kNo));
-    return step.result.not_finite;
-  }
-  StepReport report = MakeReport(step);
-  trace_.Add(step.kind, std::move(step.timeline));
-  return report;
-}
-
-Status Session::CommitStep(Checkpointer::Force force) {
-  const Watchdog::Scope scope(
-      watchdog_.get(),
-      Doing(fmt::format("the commit of step {} waits for the drive", driver_->applied().steps)));
-  return checkpointer_->AfterStep(Record(), force);
 }
 
 Result<SessionSummary> Session::Run(const std::atomic<bool>& stop) {
-  Result<SessionSummary> summary = RunSteps(stop);
+  Result<SessionSummary> summary = loop_->Run(stop);
   // The other ranks must not wait for this one.
   if (!summary.ok()) communicator_->Abort(summary.status());
-  return summary;
-}
-
-Result<SessionSummary> Session::RunSteps(const std::atomic<bool>& stop) {
-  const Watchdog::Scope scope(watchdog_.get(), Doing("what is between two steps"));
-  while (driver_->steps_done() < config_.train.steps) {
-    STRATA_ASSIGN_OR_RETURN(const bool stops, OnAnyRank(*communicator_, stop.load()));
-    if (stops) break;
-    Result<StepReport> report = RunStep();
-    if (!report.ok()) {
-      return checkpointer_->AfterFailure(
-          report.status().With(fmt::format("step {}", driver_->steps_done() + 1)));
-    }
-    step_seconds_.push_back(report->step_s);
-    seconds_ += report->seconds();
-    // Before the commit: a kill in between leaves a line too many, which a resume takes away.
-    if (is_first()) STRATA_RETURN_IF_ERROR(directory_->AppendMetrics(ToJson(*report)));
-    auto begin = tiering::Clock::now();
-    STRATA_RETURN_IF_ERROR(CommitStep(Checkpointer::Force::kNo));
-    commit_s_ = std::chrono::duration<double>(tiering::Clock::now() - begin).count();
-    observer_.OnStep(*report);
-  }
-  STRATA_RETURN_IF_ERROR(FinishRun());
-  return Summarise(driver_->steps_done() < config_.train.steps);
-}
-
-// Nothing of what was computed may be missing from the state that a run leaves.
-Status Session::FinishRun() {
-  auto begin = tiering::Clock::now();
-  Status flushed = driver_->Flush();
-  if (!flushed.ok()) return checkpointer_->AfterFailure(flushed);
-  bool is_complete = driver_->steps_done() == config_.train.steps;
-  STRATA_RETURN_IF_ERROR(
-      CommitStep(is_complete ? Checkpointer::Force::kNo : Checkpointer::Force::kYes));
-  seconds_ += std::chrono::duration<double>(tiering::Clock::now() - begin).count();
-  if (trace_.empty() || !is_first()) return OkStatus();
-  return directory_->WriteTrace(trace_.ToJson(run_));
-}
-
-Result<SessionSummary> Session::Summarise(bool stopped) {
-  SessionSummary summary;
-  summary.peak_rss_bytes = PeakRssBytes();
-  summary.steps_done = driver_->steps_done();
-  summary.counts = driver_->counts();
-  summary.stopped = stopped;
-  summary.seconds = seconds_;
-  summary.median_step_s = Median(step_seconds_);
-  tiering::StoreCounters counters = state_.store->counters();
-  summary.nvme_bytes_read = counters.bytes_read;
-  summary.nvme_bytes_written = counters.bytes_written;
-  summary.traffic = communicator_->traffic();
-  driver_->ReleaseMemory();     // its cached copies make room for the hash's staging
-  if (stopped) return summary;  // who stops a run does not want to wait for its hash
-  state_.access->SetStaging(state_.access->FreeHostMemory());
-  const Watchdog::Scope scope(watchdog_.get(), Doing("hashing the final state"));
-  STRATA_ASSIGN_OR_RETURN(StateHashes hashes,
-                          HashState(run_.layout, communicator_->rank(), *state_.access,
-                                    [this](uint64_t done, uint64_t total) {
-                                      observer_.OnProgress("hashing the final state", done, total);
-                                    }));
-  STRATA_ASSIGN_OR_RETURN(hashes, SumOverRanks(*communicator_, hashes));
-  summary.weights_hash = hashes.weights;
-  summary.state_hash = hashes.all;
   return summary;
 }
 
