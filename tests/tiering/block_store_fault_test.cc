@@ -343,7 +343,8 @@ TEST_F(StoreFaultTest, ADirectoryThatIsMissingOrNoneIsNamed) {
   missing.directories = {dir_.path() + "/nowhere"};
   Status status = Create(missing);
   EXPECT_EQ(status.code(), Code::kNotFound);
-  EXPECT_THAT(status.message(), HasSubstr("NVMe directory " + missing.directories[0]));
+  EXPECT_THAT(status.message(),
+              AllOf(HasSubstr("NVMe directory " + missing.directories[0]), HasSubstr("mkdir -p")));
   BlockStoreOptions file = Options();
   file.directories = {dir_.path() + "/a-file"};
   std::ofstream(file.directories[0]) << "no directory";

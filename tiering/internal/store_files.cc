@@ -95,13 +95,20 @@ void WarnOfTmpfs(const std::string& directory) {
       directory);
 }
 
+// Not made here: what is to lie on a drive must not land beside a mount that is missing.
+Status NotReached(int error_number, const std::string& directory, const std::string& what) {
+  if (error_number != ENOENT) return ErrnoStatus(error_number, what);
+  return NotFound(
+      fmt::format("{}: no such directory: mount its drive, or mkdir -p {}", what, directory));
+}
+
 }  // namespace
 
 Status CheckDirectories(const StorePaths& paths) {
   for (const std::string& directory : paths.directories()) {
     std::string what = fmt::format("NVMe directory {}", directory);
     struct stat about = {};
-    if (stat(directory.c_str(), &about) != 0) return ErrnoStatus(errno, what);
+    if (stat(directory.c_str(), &about) != 0) return NotReached(errno, directory, what);
     if (!S_ISDIR(about.st_mode)) return ErrnoStatus(ENOTDIR, what);
     WarnOfTmpfs(directory);
   }
