@@ -179,11 +179,23 @@ void PrintSummary(const Console& console, const engine::SessionSummary& summary,
         summary.steps_done, run.config.train.steps, run_dir);
 }
 
+// What goes on with a run, on as many ranks: `ranks` are those that it had.
+std::string AgainCommand(const std::string& program, const std::string& run_dir,
+                         const engine::RankEnvironment& ranks) {
+  const std::string train = fmt::format("train {}/config.toml --resume", run_dir);
+  if (ranks.world_size == 1) return fmt::format("{} {}", program, train);
+  // On several nodes it takes what only who started them knows.
+  const bool is_one_node = ranks.local_size.value_or(ranks.world_size) == ranks.world_size;
+  const std::string where =
+      is_one_node ? fmt::format("--nproc-per-node {}", ranks.world_size) : "(nodes as before)";
+  return fmt::format("{} launch {} -- {}", program, where, train);
+}
+
 // Commands that can be pasted: the resolved configuration has every --set in it.
 void PrintWhatNext(const std::string& program, const engine::SessionSummary& summary,
-                   const engine::PlannedRun& run) {
+                   const engine::PlannedRun& run, const engine::RankEnvironment& ranks) {
   const std::string& run_dir = run.config.train.run_dir;
-  std::string again = fmt::format("{} train {}/config.toml --resume", program, run_dir);
+  const std::string again = AgainCommand(program, run_dir, ranks);
   if (summary.stopped) {
     Print("  go on:        {}\n", again);
   } else {
@@ -269,7 +281,7 @@ int Train(const TrainArguments& arguments) {
     Print("{}\n", SummaryToJson(*summary, session->planned()));
   } else {
     PrintSummary(*console, *summary, session->planned());
-    PrintWhatNext(arguments.program, *summary, session->planned());
+    PrintWhatNext(arguments.program, *summary, session->planned(), *ranks);
   }
   Status printed = CheckOutput();
   if (arguments.json && !printed.ok()) return Fail(printed);

@@ -89,6 +89,22 @@ int NumKills() {
   return text == nullptr ? 5 : atoi(text);
 }
 
+// What a run says at its end can be pasted.
+TEST_F(LaunchedTrainingTest, TheCommandThatTrainsLongerStartsAsManyRanks) {
+  const std::string config = tools::WriteTinyConfig(directory_ + "/pasted", 3);
+  const Finished first = RunProgram(
+      {STRATA_PROGRAM, "launch", "--nproc-per-node", "2", "--", "train", config}, directory_);
+  ASSERT_EQ(first.exit_code, 0) << first.err;
+  const std::string label = "  train longer: ";
+  const size_t at = first.out.find(label);
+  ASSERT_NE(at, std::string::npos) << first.out;
+  const size_t begin = at + label.size();
+  const std::string pasted = first.out.substr(begin, first.out.find('\n', begin) - begin);
+  const Finished second = RunProgram({"/bin/sh", "-c", pasted + " --json"}, directory_);
+  ASSERT_EQ(second.exit_code, 0) << pasted << "\n" << second.err;
+  EXPECT_EQ(tools::JsonValue(second.out, "steps_done"), "6");
+}
+
 // As torchrun or a shell starts them, without MPI's runtime.
 TEST_F(LaunchedTrainingTest, RanksThatMeetOverTcpTrainToTheSameBits) {
   const std::string config = tools::WriteTinyConfig(directory_ + "/tcp", kSteps);
