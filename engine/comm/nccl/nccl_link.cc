@@ -8,6 +8,7 @@
 #include <vector>
 
 #include "aio/base/units.h"
+#include "engine/comm/nccl/node_sums.h"
 #include "engine/comm/nccl/rank_sum.h"
 #include "engine/kernels/cuda/launch.h"
 #include "tiering/cuda_status.h"
@@ -95,7 +96,7 @@ void NcclLink::Show(const Announcement& announcement) {
 
 Status NcclLink::AllGather(const Stream& stream, std::span<const std::byte> shard,
                            std::span<std::byte> whole) {
-  CountExchange(Collective::kAllGather, shard.size());
+  Count(Collective::kAllGather, ExchangeTraffic(shard.size()));
   return Fly(stream, {.collective = Collective::kAllGather, .size_bytes = whole.size()},
              [&] { return Gather(stream, shard, whole); });
 }
@@ -113,7 +114,7 @@ Status NcclLink::Gather(const Stream& stream, std::span<const std::byte> shard,
 
 Status NcclLink::ReduceScatter(const Stream& stream, std::span<const std::byte> whole,
                                std::span<std::byte> shard, DType dtype) {
-  CountExchange(Collective::kReduceScatter, shard.size());
+  Count(Collective::kReduceScatter, SumTraffic(shard.size(), dtype));
   return Fly(stream,
              {.collective = Collective::kReduceScatter, .dtype = dtype, .size_bytes = whole.size()},
              [&] {
@@ -123,6 +124,17 @@ Status NcclLink::ReduceScatter(const Stream& stream, std::span<const std::byte> 
 
 Status NcclLink::SumSegments(const Stream& stream, std::span<const std::byte> whole,
                              uint64_t stride, std::byte* sum, DType dtype) {
+  const RankMap& ranks = parts_.world->ranks();
+  if (SumsNodeByNode(ranks, dtype)) {
+    return NodeSums({.ranks = &ranks,
+                     .comm = parts_.comm.get(),
+                     .staging = parts_.staging.bytes(),
+                     .whole = whole,
+                     .segment_elements = stride,
+                     .sum = sum,
+                     .dtype = dtype})
+        .Run(stream);
+  }
   const uint64_t piece = slot_bytes_ / SizeOf(dtype);
   for (uint64_t offset = 0; offset < stride; offset += piece) {
     STRATA_RETURN_IF_ERROR(
@@ -174,7 +186,8 @@ Status NcclLink::AllReduce(const Stream& stream, std::span<std::byte> numbers, D
   const uint64_t stride_bytes = stride * SizeOf(dtype);
   const std::span<std::byte> even = numbers.first(stride_bytes * world_size());
   const std::span<std::byte> rest = numbers.subspan(even.size());
-  CountExchange(Collective::kAllReduce, 2 * stride_bytes + rest.size());
+  Count(Collective::kAllReduce, SumTraffic(stride_bytes, dtype));
+  Count(Collective::kAllReduce, ExchangeTraffic(stride_bytes + rest.size()));
   return Fly(stream,
              {.collective = Collective::kAllReduce, .dtype = dtype, .size_bytes = numbers.size()},
              [&]() -> Status {
@@ -222,14 +235,24 @@ Status NcclLink::Broadcast(const Stream& stream, std::span<std::byte> bytes, uin
       });
 }
 
-void NcclLink::CountExchange(Collective collective, uint64_t bytes) {
+void NcclLink::Count(Collective collective, const Traffic& traffic) {
+  parts_.world->counter().Add(collective, traffic);
+}
+
+Traffic NcclLink::ExchangeTraffic(uint64_t bytes) const {
   const RankMap& ranks = parts_.world->ranks();
   const uint64_t all = bytes * (ranks.world_size() - 1);
   const uint64_t far = bytes * (ranks.world_size() - ranks.local_size());
-  parts_.world->counter().Add(collective, {.bytes_sent = all,
-                                           .bytes_received = all,
-                                           .bytes_sent_between_nodes = far,
-                                           .bytes_received_between_nodes = far});
+  return {.bytes_sent = all,
+          .bytes_received = all,
+          .bytes_sent_between_nodes = far,
+          .bytes_received_between_nodes = far};
+}
+
+Traffic NcclLink::SumTraffic(uint64_t segment_bytes, DType dtype) const {
+  const RankMap& ranks = parts_.world->ranks();
+  return SumsNodeByNode(ranks, dtype) ? TrafficOfNodeSums(ranks, dtype, segment_bytes)
+                                      : ExchangeTraffic(segment_bytes);
 }
 
 }  // namespace strata::engine

@@ -73,8 +73,10 @@ class NcclLink final : public GpuLink {
   }
   uint32_t rank() const { return parts_.world->ranks().rank(); }
   uint32_t world_size() const { return parts_.world->ranks().world_size(); }
-  // What every rank sends each other rank `bytes` is, by theory.
-  void CountExchange(Collective collective, uint64_t bytes);
+  void Count(Collective collective, const Traffic& traffic);
+  // Where every rank sends each other rank `bytes`.
+  Traffic ExchangeTraffic(uint64_t bytes) const;
+  Traffic SumTraffic(uint64_t segment_bytes, DType dtype) const;
 
   Parts parts_;
   const uint64_t slot_bytes_;  // of the staging, for each rank

@@ -18,10 +18,14 @@ struct RankTerms {
   size_t stride_bytes = 0;
   uint32_t rank = 0;
   uint32_t world_size = 1;
+  // Over nodes: the ranks are those of one, before which comes what the nodes before have added
+  // up, in fp32, and after which others may come.
+  const std::byte* partial = nullptr;  // none on the first node
+  bool is_partial = false;             // the sum is fp32, whatever its terms are
 };
 
-// out[i] = ((term 0 + term 1) + term 2) + ... in fp32, rounded once as Kernels' casts are: the bits
-// of the sums of host memory. `out` may be `own`.
+// out[i] = ((partial + term 0) + term 1) + ... in fp32, rounded once as Kernels' casts are: the
+// bits of the sums of host memory. `out` may be `own`.
 Status SumInRankOrder(const tiering::StreamContext& stream, const RankTerms& terms, DType dtype,
                       size_t num_elements, std::byte* out);
 

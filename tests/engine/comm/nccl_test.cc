@@ -7,6 +7,7 @@
 #include <string>
 #include <thread>
 
+#include "engine/comm/nccl/node_sums.h"
 #include "tests/engine/comm/gpu_payloads.h"
 #include "tests/engine/comm/thread_world.h"
 #include "tests/fakes/cuda/emulator.h"
@@ -58,7 +59,11 @@ std::string ShapeName(const testing::TestParamInfo<std::vector<uint32_t>>& info)
 
 INSTANTIATE_TEST_SUITE_P(RanksOfMachines, NcclTest,
                          testing::Values(std::vector<uint32_t>{1}, std::vector<uint32_t>{2},
-                                         std::vector<uint32_t>{4}, std::vector<uint32_t>{2, 1}),
+                                         std::vector<uint32_t>{4}, std::vector<uint32_t>{2, 1},
+                                         // Node by node: fp32, and of the last all types.
+                                         std::vector<uint32_t>{3, 3},
+                                         std::vector<uint32_t>{2, 2, 2},
+                                         std::vector<uint32_t>{4, 4, 4}),
                          ShapeName);
 
 TEST_P(NcclTest, GivesTheBitsOfAPlainLoopInRankOrder) {
@@ -89,6 +94,74 @@ TEST_P(NcclTest, CountsAsManyBytesAsTheoryNeeds) {
   RunOnGpus([](Communicator& communicator, Payloads& payloads) {
     CheckTrafficOn(communicator, payloads, 100'000);
   });
+}
+
+// What NCCL was given to move from or to a rank.
+Traffic MovedBy(const ThreadWorld& world, uint32_t rank) {
+  Traffic moved;
+  for (uint32_t peer = 0; peer < world.machines.size(); ++peer) {
+    const uint64_t sent = nccl::BytesSent(static_cast<int>(rank), static_cast<int>(peer));
+    const uint64_t received = nccl::BytesSent(static_cast<int>(peer), static_cast<int>(rank));
+    moved.bytes_sent += sent;
+    moved.bytes_received += received;
+    if (world.machines[peer] == world.machines[rank]) continue;
+    moved.bytes_sent_between_nodes += sent;
+    moved.bytes_received_between_nodes += received;
+  }
+  return moved;
+}
+
+TEST_P(NcclTest, CountsWhatNcclIsGivenToMove) {
+  RunOnGpus([&](Communicator& communicator, Payloads& payloads) {
+    Channel& control = communicator.channel(ChannelId::kControl);
+    Channel& channel = communicator.channel(ChannelId::kCommLane);
+    const uint64_t world = world_.machines.size();
+    for (const DType dtype : {DType::kBf16, DType::kF32}) {
+      ASSERT_TRUE(control.Barrier().ok());
+      const Traffic moved_before = MovedBy(world_, communicator.rank());
+      ASSERT_TRUE(control.Barrier().ok());
+      const Traffic counted_before = Sum(communicator.traffic());
+      const std::span<std::byte> whole = payloads.Take(world * 4'016 + 12);
+      payloads.Write(whole, std::vector<std::byte>(whole.size()));
+      const std::span<std::byte> even = whole.first(world * 4'016);
+      const std::span<std::byte> shard = even.subspan(communicator.rank() * 4'016, 4'016);
+      ASSERT_TRUE(channel.ReduceScatter(payloads.stream(), even, shard, dtype).ok());
+      ASSERT_TRUE(channel.AllGather(payloads.stream(), shard, even).ok());
+      ASSERT_TRUE(channel.AllReduce(payloads.stream(), whole, dtype).ok());
+      payloads.Read(whole);
+      const Traffic counted = Sum(communicator.traffic());
+      ASSERT_TRUE(control.Barrier().ok());
+      const Traffic moved = MovedBy(world_, communicator.rank());
+      for (const auto bytes :
+           {&Traffic::bytes_sent, &Traffic::bytes_received, &Traffic::bytes_sent_between_nodes,
+            &Traffic::bytes_received_between_nodes}) {
+        EXPECT_EQ(counted.*bytes - counted_before.*bytes, moved.*bytes - moved_before.*bytes);
+      }
+    }
+  });
+}
+
+// Each rank of three nodes of four sends the twelve segments' partial sums to the next node once,
+// in fp32, in place of eight segments of its own to their owners.
+TEST(NcclBetweenNodes, SumsAreMadeNodeByNodeWhereThatSendsLess) {
+  const auto ranks_of = [](uint32_t rank, const std::vector<uint32_t>& machines) {
+    return *RankMap::Create(rank, MachinesOf(machines).machines, 0);
+  };
+  EXPECT_TRUE(SumsNodeByNode(ranks_of(0, {4, 4, 4}), DType::kBf16));
+  const uint64_t segment_bytes = 1'000;
+  for (const uint32_t rank : {0u, 5u})
+    EXPECT_EQ(TrafficOfNodeSums(ranks_of(rank, {4, 4, 4}), DType::kBf16, segment_bytes)
+                  .bytes_sent_between_nodes,
+              3 * 2 * segment_bytes);
+  EXPECT_EQ(TrafficOfNodeSums(ranks_of(11, {4, 4, 4}), DType::kBf16, segment_bytes)
+                .bytes_sent_between_nodes,
+            2 * segment_bytes);
+  // Of two nodes of 16-bit elements, four GPUs send as much either way, and one hop is faster.
+  EXPECT_FALSE(SumsNodeByNode(ranks_of(0, {4, 4}), DType::kBf16));
+  EXPECT_TRUE(SumsNodeByNode(ranks_of(0, {8, 8}), DType::kBf16));
+  EXPECT_TRUE(SumsNodeByNode(ranks_of(0, {3, 3}), DType::kF32));
+  EXPECT_FALSE(SumsNodeByNode(ranks_of(0, {8}), DType::kF32));
+  EXPECT_FALSE(SumsNodeByNode(ranks_of(0, {8, 4}), DType::kF32));
 }
 
 TEST_P(NcclTest, IsSaidToBeInUse) {

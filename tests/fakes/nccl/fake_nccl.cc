@@ -68,6 +68,7 @@ struct State {
   bool is_stalled = false;
   bool corrupts = false;
   Counters counters;
+  std::map<std::pair<int, int>, uint64_t> bytes_sent;  // from, to
 };
 
 State& state() {
@@ -104,6 +105,7 @@ void Run(const std::shared_ptr<Rank>& rank, const std::vector<Exchange>& exchang
     if (one.way != Exchange::Way::kSend) continue;
     sent.push_back(std::make_shared<Message>(Message{one.from, one.size}));
     job.mail[{rank->rank, one.peer}].push_back(sent.back());
+    all.bytes_sent[{rank->rank, one.peer}] += one.size;
   }
   all.changed.notify_all();
   const auto wait = [&](const std::function<bool()>& done) {
@@ -352,6 +354,7 @@ void Reset() {
   all.corrupts = false;
   all.jobs.clear();
   all.counters = {.communicators = all.counters.communicators};
+  all.bytes_sent.clear();
 }
 
 void SetVersionOfThread(int version) { version_of_thread = version; }
@@ -376,6 +379,11 @@ void Corrupt() {
 Counters counters() {
   std::lock_guard lock(state().mutex);
   return state().counters;
+}
+
+uint64_t BytesSent(int from, int to) {
+  std::lock_guard lock(state().mutex);
+  return state().bytes_sent[{from, to}];
 }
 
 }  // namespace strata::fakes::nccl

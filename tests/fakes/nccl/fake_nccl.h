@@ -6,6 +6,7 @@
 // by order alone, and of different sizes hang, until the communicator is aborted. Thread-safe.
 #pragma once
 
+#include <cstdint>
 #include <string>
 
 #include "engine/comm/nccl/nccl_functions.h"
@@ -36,5 +37,7 @@ struct Counters {
   int collectives = 0;  // and groups of sends and receives
 };
 Counters counters();
+// What a rank has sent another one, of all that has run on streams.
+uint64_t BytesSent(int from, int to);
 
 }  // namespace strata::fakes::nccl
