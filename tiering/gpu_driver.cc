@@ -55,6 +55,13 @@ uint32_t CountNvlinks(const NvmlFunctions& nvml, NvmlFunctions::Device device) {
   return count;
 }
 
+std::string AskUuid(const NvmlFunctions& nvml, NvmlFunctions::Device device) {
+  std::array<char, 96> uuid{};
+  if (nvml.uuid == nullptr || nvml.uuid(device, uuid.data(), unsigned{uuid.size()}) != kSuccess)
+    return {};
+  return uuid.data();
+}
+
 Result<DriverGpu> AskGpu(const NvmlFunctions& nvml, unsigned index) {
   const std::string what = fmt::format("GPU {}", index);
   NvmlFunctions::Device device = nullptr;
@@ -70,6 +77,7 @@ Result<DriverGpu> AskGpu(const NvmlFunctions& nvml, unsigned index) {
   STRATA_RETURN_IF_ERROR(NvmlStatus(nvml, nvml.compute_capability(device, &major, &minor), what));
   DriverGpu gpu{.index = index,
                 .name = name.data(),
+                .uuid = AskUuid(nvml, device),
                 .pci_bus_id = SysfsBusId(pci.bus_id),
                 .numa_node = NumaNodeOfPciDevice(SysfsBusId(pci.bus_id)),
                 .memory_bytes = memory.total,
@@ -127,6 +135,7 @@ Result<NvmlFunctions> LoadNvml() {
   STRATA_RETURN_IF_ERROR(
       library->Bind("nvmlDeviceGetCudaComputeCapability", &nvml.compute_capability));
   // Without these there is less to say.
+  (void)library->Bind("nvmlDeviceGetUUID", &nvml.uuid);
   (void)library->Bind("nvmlDeviceGetCurrPcieLinkGeneration", &nvml.link_generation);
   (void)library->Bind("nvmlDeviceGetMaxPcieLinkGeneration", &nvml.max_link_generation);
   (void)library->Bind("nvmlDeviceGetCurrPcieLinkWidth", &nvml.link_width);

@@ -31,6 +31,7 @@ struct NvmlFunctions {
   int (*count)(unsigned*) = nullptr;
   int (*device)(unsigned, Device*) = nullptr;
   int (*name)(Device, char*, unsigned) = nullptr;
+  int (*uuid)(Device, char*, unsigned) = nullptr;
   int (*pci_info)(Device, NvmlPciInfo*) = nullptr;
   int (*memory)(Device, NvmlMemory*) = nullptr;
   int (*compute_capability)(Device, int*, int*) = nullptr;
@@ -50,6 +51,7 @@ Result<NvmlFunctions> LoadNvml();
 struct DriverGpu {
   uint32_t index = 0;  // as the driver counts: CUDA_VISIBLE_DEVICES hides none
   std::string name;
+  std::string uuid = {};   // "GPU-1b2f...", as CUDA_VISIBLE_DEVICES may name it
   std::string pci_bus_id;  // "0000:1b:00.0"
   std::optional<uint32_t> numa_node;
   uint64_t memory_bytes = 0;

@@ -47,7 +47,11 @@ std::vector<uint32_t> CpusOf(hwloc_topology_t topology, hwloc_obj_t object) {
 }
 
 NumaNode ReadNode(hwloc_topology_t topology, hwloc_obj_t object) {
-  NumaNode node{.index = object->logical_index, .cores = {}, .cpus = {}, .cpus_of_cores = {}};
+  NumaNode node{.index = object->logical_index,
+                .os_index = object->os_index,
+                .cores = {},
+                .cpus = {},
+                .cpus_of_cores = {}};
   for (hwloc_obj_t core : ObjectsInside(topology, object->cpuset, CoreType(topology))) {
     node.cores.push_back(core->logical_index);
     node.cpus_of_cores.push_back(CpusOf(topology, core));

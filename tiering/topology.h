@@ -13,7 +13,8 @@
 namespace strata::tiering {
 
 struct NumaNode {
-  uint32_t index = 0;
+  uint32_t index = 0;                                // logical: 0 and so on
+  uint32_t os_index = 0;                             // as the kernel and sysfs count
   std::vector<uint32_t> cores;                       // logical indices of its cores
   std::vector<uint32_t> cpus;                        // OS indices of its hardware threads
   std::vector<std::vector<uint32_t>> cpus_of_cores;  // the same, by core

@@ -51,6 +51,9 @@ NvmlFunctions FakeNvml() {
   nvml.name = [](NvmlFunctions::Device, char* to, unsigned size) {
     return Say(to, size, "NVIDIA H100 80GB HBM3");
   };
+  nvml.uuid = [](NvmlFunctions::Device device, char* to, unsigned size) {
+    return Index(device) == 0 ? Say(to, size, "GPU-0a1b") : kLost;
+  };
   nvml.pci_info = [](NvmlFunctions::Device device, NvmlPciInfo* info) {
     return Say(info->bus_id, sizeof info->bus_id,
                Index(device) == 0 ? "00000000:1B:00.0" : "00000001:AF:00.0");
@@ -86,6 +89,8 @@ TEST_F(GpuDriverTest, ItsAnswersAreReadAndWhatItDoesNotSayIsNothing) {
   ASSERT_EQ(driver.gpus.size(), 2u);
   const DriverGpu& first = driver.gpus[0];
   EXPECT_EQ(first.name, "NVIDIA H100 80GB HBM3");
+  EXPECT_EQ(first.uuid, "GPU-0a1b");
+  EXPECT_EQ(driver.gpus[1].uuid, "");
   EXPECT_EQ(first.pci_bus_id, "0000:1b:00.0");
   EXPECT_EQ(first.memory_bytes, 80'000u);
   EXPECT_EQ(first.free_bytes, 70'000u);

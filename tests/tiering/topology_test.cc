@@ -29,6 +29,14 @@ TEST(TopologyTest, ASyntheticMachineHasTheNodesCoresAndCpusDescribed) {
             "node 1: 4 cores (4-7), 8 cpus (8-15)\n");
 }
 
+TEST(TopologyTest, NodesHaveTheNumbersOfTheKernelBesideTheirPlaces) {
+  auto topology = Topology::Synthetic("numa:2(indexes=1,0) core:1 pu:1");
+  ASSERT_TRUE(topology.ok()) << topology.status().ToString();
+  EXPECT_EQ(topology->numa_nodes()[0].index, 0u);
+  EXPECT_EQ(topology->numa_nodes()[0].os_index, 1u);
+  EXPECT_EQ(topology->numa_nodes()[1].os_index, 0u);
+}
+
 TEST(TopologyTest, BindingOnASyntheticMachineIsDecidedAndNotDone) {
   auto topology = Topology::Synthetic("numa:2 core:2 pu:1");
   ASSERT_TRUE(topology.ok());
