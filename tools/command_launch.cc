@@ -6,6 +6,7 @@
 #include "tools/launch/launcher.h"
 #include "tools/launch_command_line.h"
 #include "tools/print.h"
+#include "tools/run_needs.h"
 
 namespace strata::tools {
 
@@ -19,9 +20,9 @@ int Launch(const launch::Arguments& arguments) {
   if (!job.ok()) return Fail(job.status());
   if (!arguments.dry_run) return launch::RunJob(*job, arguments, std::string(kVersion));
   if (arguments.json) {
-    Print("{}\n", launch::DryRunToJson(*job));
+    Print("{}\n", launch::DryRunToJson(*job, NeedsOf));
   } else {
-    PrintText(launch::DescribeDryRun(*job));
+    PrintText(launch::DescribeDryRun(*job, NeedsOf));
   }
   const Status printed = CheckOutput();
   return printed.ok() ? kExitOk : Fail(printed);

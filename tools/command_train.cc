@@ -21,6 +21,7 @@
 #include "tools/print.h"
 #include "tools/progress.h"
 #include "tools/stop_signals.h"
+#include "tools/train_command_line.h"
 
 namespace strata::tools {
 namespace {
@@ -241,14 +242,6 @@ Result<engine::SessionSummary> RunSession(const engine::RunConfig& config,
   return session->Run(StopRequested());
 }
 
-// With as many ranks as the launcher started; an override on the command line comes after that.
-Result<engine::RunConfig> LoadConfig(const TrainArguments& arguments, uint32_t world_size) {
-  std::vector<std::string> sets;
-  if (world_size > 1) sets.push_back(fmt::format("train.world_size={}", world_size));
-  sets.insert(sets.end(), arguments.sets.begin(), arguments.sets.end());
-  return engine::LoadRunConfig(arguments.config, sets);
-}
-
 int TrainQuietly(const engine::RunConfig& config, const TrainArguments& arguments) {
   Quiet quiet;
   std::unique_ptr<engine::TrainingSession> session;
@@ -262,7 +255,7 @@ int TrainQuietly(const engine::RunConfig& config, const TrainArguments& argument
 int Train(const TrainArguments& arguments) {
   Result<engine::RankEnvironment> ranks = engine::ReadRankEnvironment();
   if (!ranks.ok()) return Fail(ranks.status());
-  Result<engine::RunConfig> config = LoadConfig(arguments, ranks->world_size);
+  Result<engine::RunConfig> config = LoadTrainConfig(arguments, ranks->world_size);
   if (!config.ok()) return Fail(config.status());
   // The first ends after the step under way, a second one loses only that step.
   CatchStopSignals();

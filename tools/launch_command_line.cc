@@ -4,6 +4,7 @@
 
 #include "tools/launch/commands.h"
 #include "tools/launch/node_daemon.h"
+#include "tools/run_needs.h"
 
 namespace strata::tools {
 namespace {
@@ -68,7 +69,8 @@ void AddAgent(CLI::App& app, LaunchCommandLine& line, std::function<int()>& chos
   command->add_option("--grace", agent.grace_seconds);
   command->add_option("--rank", agent.rank);
   command->add_flag("--no-bind", agent.no_bind);
-  command->callback([&line, &chosen] { chosen = [&line] { return RunAgent(line.agent); }; });
+  command->callback(
+      [&line, &chosen] { chosen = [&line] { return RunAgent(line.agent, NeedsOf); }; });
 }
 
 void AddDaemon(CLI::App& app, LaunchCommandLine& line, std::function<int()>& chosen) {

@@ -14,4 +14,6 @@ std::string DescribeCuda() {
                      gpus.ok() ? fmt::format("{} GPU(s)", gpus->size()) : gpus.status().message());
 }
 
+bool HasCuda() { return true; }
+
 }  // namespace strata::tools

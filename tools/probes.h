@@ -8,4 +8,7 @@ namespace strata::tools {
 
 std::string DescribeCuda();
 
+// Whether this build can use GPUs, whatever this machine has.
+bool HasCuda();
+
 }  // namespace strata::tools

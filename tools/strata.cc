@@ -9,6 +9,7 @@
 #include "tools/io_command_line.h"
 #include "tools/launch_command_line.h"
 #include "tools/plan_command_line.h"
+#include "tools/train_command_line.h"
 
 namespace strata::tools {
 namespace {
@@ -16,16 +17,6 @@ namespace {
 constexpr const char* kAbout =
     "Strata trains models that do not fit in GPU memory, by keeping every byte of training state\n"
     "where it is cheapest (device, host memory, NVMe) and moving it just in time.";
-
-constexpr const char* kSetHelp = "override a key of the configuration, as in train.steps=20";
-
-template <typename Arguments>
-void AddConfigOptions(CLI::App* command, Arguments* arguments) {
-  command->add_option("config", arguments->config, "the run's TOML file")
-      ->required()
-      ->type_name("CONFIG.toml");
-  command->add_option("--set", arguments->sets, kSetHelp)->type_name("A.B=C")->take_all();
-}
 
 struct CommandLine {
   TrainArguments train;
@@ -40,21 +31,7 @@ struct CommandLine {
 
 void AddTrain(CLI::App& app, CommandLine& line) {
   CLI::App* command = app.add_subcommand("train", "train a model");
-  AddConfigOptions(command, &line.train);
-  command
-      ->add_option(
-          "--from", line.train.from,
-          "begin with the state of this portable checkpoint (strata checkpoint export), at "
-          "its step; with --resume only where there is nothing to resume")
-      ->type_name("DIR");
-  CLI::Option* resume = command->add_flag("--resume", line.train.resume,
-                                          "go on from the newest committed state, if there is one");
-  command
-      ->add_flag("--overwrite", line.train.overwrite, "remove the run that stands in run_dir first")
-      ->excludes(resume);
-  command->add_flag("--measure", line.train.measure,
-                    "measure this machine's rates first, and plan with them");
-  command->add_flag("--json", line.train.json, "one JSON object per step, and one at the end");
+  AddTrainOptions(command, &line.train);
   command->callback([&line] { line.chosen = [&line] { return Train(line.train); }; });
 }
 

@@ -1,6 +1,8 @@
 #include <fmt/format.h>
 
+#include <cstdlib>
 #include <nlohmann/json.hpp>
+#include <optional>
 
 #include "aio/base/address.h"
 #include "tools/launch/binding.h"
@@ -53,9 +55,53 @@ std::vector<NodeCommand> CommandsOf(const Job& job) {
   return commands;
 }
 
+// The node of the layout that this machine is, as far as that is known.
+std::optional<uint32_t> NodeHere(const Job& job) {
+  if (job.start == Start::kPerNode) return job.node_rank;
+  return job.control_address.empty() ? std::optional<uint32_t>(0) : std::nullopt;
+}
+
+// By slot; empty where ranks are not bound.
+Result<std::vector<Binding>> BindingsHere(const Job& job, const NodeSlots& node,
+                                          const ReadRunNeeds& read_needs) {
+  if (!job.bind) return std::vector<Binding>();
+  STRATA_ASSIGN_OR_RETURN(const tiering::Topology topology, tiering::Topology::Detect());
+  return BindSlots(topology, AllowedCpus(),
+                   WishesHere(node, read_needs(job.command, WorldSize(job.layout)),
+                              [](const char* name) -> const char* { return std::getenv(name); }));
+}
+
+std::string DescribeCores(const Job& job, uint32_t node_rank, uint32_t first_rank,
+                          const ReadRunNeeds& read_needs) {
+  if (NodeHere(job) != node_rank) return "  cores are chosen there\n";
+  const NodeSlots& node = job.layout[node_rank];
+  const Result<std::vector<Binding>> bindings = BindingsHere(job, node, read_needs);
+  if (!bindings.ok()) return fmt::format("  error: {}\n", bindings.status().message());
+  std::string text;
+  for (uint32_t i = 0; i < node.slots.size() && !bindings->empty(); ++i)
+    text += fmt::format("  rank {}: {}\n", first_rank + i, Describe(bindings->at(node.slots[i])));
+  return text;
+}
+
+nlohmann::ordered_json CoresToJson(const Job& job, const NodeSlots& node,
+                                   const ReadRunNeeds& read_needs) {
+  nlohmann::ordered_json json = nlohmann::ordered_json::array();
+  const Result<std::vector<Binding>> bindings = BindingsHere(job, node, read_needs);
+  if (!bindings.ok() || bindings->empty()) return json;
+  for (const uint32_t slot : node.slots) {
+    const Binding& binding = bindings->at(slot);
+    json.push_back({{"numa_nodes", binding.numa_nodes},
+                    {"cpus", binding.cpus},
+                    {"num_cores", binding.num_cores},
+                    {"is_shared", binding.is_shared},
+                    {"note", binding.note}});
+  }
+  return json;
+}
+
 }  // namespace
 
-std::string DescribeDryRun(const Job& job) {
+std::string DescribeDryRun(const Job& job, const ReadRunNeeds& read_needs) {
   std::string text = fmt::format("{}; nothing is started\n", Describe(job));
   uint32_t first = 0;
   for (uint32_t i = 0; i < job.layout.size(); ++i) {
@@ -65,6 +111,7 @@ std::string DescribeDryRun(const Job& job) {
                       : fmt::format("{}: ranks {}-{}", node.host, first, first + size - 1);
     text += fmt::format(", slot{} {} of {}\n", size == 1 ? "" : "s", FormatNumbers(node.slots),
                         node.num_slots);
+    if (job.bind) text += DescribeCores(job, i, first, read_needs);
     first += size;
   }
   for (const NodeCommand& one : CommandsOf(job))
@@ -72,15 +119,19 @@ std::string DescribeDryRun(const Job& job) {
   return text;
 }
 
-std::string DryRunToJson(const Job& job) {
+std::string DryRunToJson(const Job& job, const ReadRunNeeds& read_needs) {
   nlohmann::ordered_json json;
   json["world_size"] = WorldSize(job.layout);
   json["master_addr"] = job.master_addr;
   json["master_port"] = job.master_port;
   json["log_dir"] = job.log_dir;
-  for (const NodeSlots& node : job.layout)
-    json["nodes"].push_back(
-        {{"host", node.host}, {"num_slots", node.num_slots}, {"slots", node.slots}});
+  for (uint32_t i = 0; i < job.layout.size(); ++i) {
+    const NodeSlots& node = job.layout[i];
+    nlohmann::ordered_json one = {
+        {"host", node.host}, {"num_slots", node.num_slots}, {"slots", node.slots}};
+    if (NodeHere(job) == i) one["cores"] = CoresToJson(job, node, read_needs);
+    json["nodes"].push_back(one);
+  }
   for (const NodeCommand& one : CommandsOf(job)) {
     nlohmann::ordered_json command;
     command["node"] = one.node;

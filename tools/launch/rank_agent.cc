@@ -60,11 +60,17 @@ Result<RankLog> OpenLog(const std::string& directory, uint32_t rank) {
   return log;
 }
 
-Result<std::string> Bind(const AgentArguments& arguments, const RankPlace& place) {
+const char* FromEnvironment(const char* name) { return std::getenv(name); }
+
+Result<std::string> Bind(const AgentArguments& arguments, const RankIdentity& identity,
+                         const ReadRunNeeds& read_needs) {
   if (arguments.no_bind) return std::string("not bound");
   STRATA_ASSIGN_OR_RETURN(const tiering::Topology topology, tiering::Topology::Detect());
-  STRATA_ASSIGN_OR_RETURN(const Binding binding,
-                          BindingOf(topology, AllowedCpus(), place.slot, place.num_slots));
+  const RunNeeds needs = read_needs(arguments.command, identity.world_size);
+  STRATA_ASSIGN_OR_RETURN(
+      const std::vector<Binding> bindings,
+      BindSlots(topology, AllowedCpus(), WishesHere(identity.node, needs, FromEnvironment)));
+  const Binding& binding = bindings.at(identity.place.slot);
   STRATA_RETURN_IF_ERROR(topology.BindThisProcess(binding.cpus, binding.numa_nodes));
   return Describe(binding);
 }
@@ -90,10 +96,12 @@ void RemoveWhatTheLauncherLeft(const std::string& control) {
 // One rank from start to end.
 class Agent {
  public:
-  Agent(EventLoop& loop, const AgentArguments& arguments, const RankIdentity& identity)
+  Agent(EventLoop& loop, const AgentArguments& arguments, const RankIdentity& identity,
+        const ReadRunNeeds& read_needs)
       : loop_(loop),
         arguments_(arguments),
         identity_(identity),
+        read_needs_(read_needs),
         signals_(loop, {SIGTERM, SIGINT, SIGCHLD}, [this](int number) { OnSignal(number); }) {}
 
   int Run(Descriptor connection, const std::string& token) {
@@ -131,7 +139,7 @@ class Agent {
   Result<Child> TryStartRank() {
     STRATA_RETURN_IF_ERROR(GoToOwnDirectory());
     STRATA_ASSIGN_OR_RETURN(log_, OpenLog(arguments_.log_dir, identity_.rank));
-    STRATA_ASSIGN_OR_RETURN(binding_, Bind(arguments_, identity_.place));
+    STRATA_ASSIGN_OR_RETURN(binding_, Bind(arguments_, identity_, read_needs_));
     return StartChild(
         {.words = arguments_.command,
          .environment = RankVariables(identity_, arguments_.master_addr, arguments_.master_port),
@@ -246,6 +254,7 @@ class Agent {
   EventLoop& loop_;
   const AgentArguments& arguments_;
   const RankIdentity identity_;
+  const ReadRunNeeds& read_needs_;
   std::string binding_ = "not bound";
   RankLog log_;
   SignalWatch signals_;
@@ -271,7 +280,7 @@ Result<Descriptor> ConnectToLauncher(const std::string& addresses) {
   return Unavailable(fmt::format("cannot reach the launcher of this job: {}", errors));
 }
 
-Result<int> TryRunAgent(const AgentArguments& arguments) {
+Result<int> TryRunAgent(const AgentArguments& arguments, const ReadRunNeeds& read_needs) {
   prctl(PR_SET_PDEATHSIG, SIGTERM);
   prctl(PR_SET_CHILD_SUBREAPER, 1);
   const char* token = std::getenv(kTokenVariable);
@@ -285,22 +294,20 @@ Result<int> TryRunAgent(const AgentArguments& arguments) {
   unsetenv(kControlVariable);
   STRATA_ASSIGN_OR_RETURN(const Layout layout, ParseLayout(arguments.layout));
   STRATA_ASSIGN_OR_RETURN(const RankIdentity identity,
-                          IdentityOf(layout, arguments.rank, [](const char* name) {
-                            return static_cast<const char*>(std::getenv(name));
-                          }));
+                          IdentityOf(layout, arguments.rank, FromEnvironment));
   const std::string who = fmt::format("rank {}", identity.rank);
   STRATA_ASSIGN_OR_RETURN(Descriptor connection, ConnectToLauncher(arguments.control).With(who));
   AgentArguments own = arguments;
   if (const char* log_dir = std::getenv(kLogDirVariable)) own.log_dir = log_dir;
   EventLoop loop;
-  Agent agent(loop, own, identity);
+  Agent agent(loop, own, identity, read_needs);
   return agent.Run(std::move(connection), secret);
 }
 
 }  // namespace
 
-int RunAgent(const AgentArguments& arguments) {
-  Result<int> exit_code = TryRunAgent(arguments);
+int RunAgent(const AgentArguments& arguments, const ReadRunNeeds& read_needs) {
+  Result<int> exit_code = TryRunAgent(arguments, read_needs);
   if (exit_code.ok()) return *exit_code;
   fmt::print(stderr, "error: {}: {}\n", HostName(), exit_code.status().message());
   return kFailed;

@@ -10,6 +10,7 @@
 
 #include "tools/launch/job.h"
 #include "tools/launch/layout.h"
+#include "tools/launch/wishes.h"
 
 namespace strata::launch {
 
@@ -25,8 +26,9 @@ struct AgentArguments {
   std::vector<std::string> command;
 };
 
-// The process's exit code: 0 when the launcher was told how the rank ended.
-int RunAgent(const AgentArguments& arguments);
+// The process's exit code: 0 when the launcher was told how the rank ended. `read_needs` is asked
+// where the rank will run.
+int RunAgent(const AgentArguments& arguments, const ReadRunNeeds& read_needs);
 
 // Who this process is: what `given` or MPI's or Slurm's environment says, in the layout. An error
 // when MPI counts this machine's ranks otherwise than the layout does.
