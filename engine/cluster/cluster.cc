@@ -25,6 +25,16 @@ double CollectiveRate(const Cluster& cluster) {
   return std::min(cluster.gpu.link_bytes_per_s, cluster.network_bytes_per_s);
 }
 
+// Sums of gradients in 16 bits: the payload crosses the network as it is from every GPU to those of
+// other nodes, or as fp32 from node to node, whichever is less (docs/decisions/0027, 0041).
+double SumRate(const Cluster& cluster) {
+  const double direct = static_cast<double>(cluster.gpus_per_node) * (cluster.nodes - 1) /
+                        static_cast<double>(cluster.nodes);
+  const double node_by_node = sizeof(float) / 2.0;
+  return std::min(cluster.gpu.link_bytes_per_s,
+                  cluster.network_bytes_per_s / std::min(direct, node_by_node));
+}
+
 std::string_view NameOf(OffloadDevice device) {
   constexpr std::array<std::string_view, 3> kNames = {"none", "cpu", "nvme"};
   return kNames[static_cast<size_t>(device)];
@@ -121,6 +131,7 @@ prefetch::Hardware HardwareOf(const Cluster& cluster) {
   hardware.compute_default_per_s = cluster.gpu.flops_per_s;
   hardware.device_memory_bytes_per_s = kDeviceMemoryShare * cluster.gpu.memory_bytes_per_s;
   hardware.comm_default_per_s = CollectiveRate(cluster);
+  if (cluster.nodes > 1) hardware.rates["reduce"] = SumRate(cluster);
   hardware.cpu_default_per_s = cluster.host_memory_bytes_per_s / cluster.gpus_per_node;
   return hardware;
 }

@@ -51,6 +51,21 @@ TEST(Cluster, SeveralNodesGatherByTheirNetwork) {
   EXPECT_DOUBLE_EQ(HardwareOf(cluster).comm_default_per_s, cluster.network_bytes_per_s);
 }
 
+// Gradients cross the network twice as wide as they are, where nothing less is possible.
+TEST(Cluster, SeveralNodesSumAtHalfTheRateOfTheirNetwork) {
+  Cluster cluster = SmallCluster(80_GiB, 1_GiB, 0, 8);
+  cluster.gpu.link_bytes_per_s = 1e12;
+  cluster.network_bytes_per_s = 1e10;
+  EXPECT_FALSE(HardwareOf(cluster).rates.contains("reduce"));
+  cluster.nodes = 4;
+  EXPECT_DOUBLE_EQ(HardwareOf(cluster).rates.at("reduce"), 0.5e10);
+  // One GPU per node sends the other three a quarter each, as all do.
+  cluster.gpus_per_node = 1;
+  EXPECT_DOUBLE_EQ(HardwareOf(cluster).rates.at("reduce"), 1e10 * 4 / 3);
+  cluster.gpu.link_bytes_per_s = 1e9;
+  EXPECT_DOUBLE_EQ(HardwareOf(cluster).rates.at("reduce"), 1e9);
+}
+
 TEST(Cluster, ItsRunIsAConfigurationThatCanBeWrittenAndReadAgain) {
   Cluster cluster = SmallCluster(1_GiB, 4_GiB, 2);
   ZeroChoice choice{.stage = 3, .optimizer = OffloadDevice::kNvme, .weights = OffloadDevice::kCpu};
