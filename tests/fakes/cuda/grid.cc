@@ -92,6 +92,7 @@ class Block {
     blockDim = grid_.threads;
     gridDim = grid_.blocks;
     for (uint32_t i = 0; i < num_threads_; ++i) Start(i);
+    OrderBefore(&begin_);
     running = this;
     std::string wrong;
     do {
@@ -153,10 +154,11 @@ class Block {
     thread.fiber.emplace(stacks_.at(index), kStackBytes, &Block::Enter);
   }
 
-  static void Enter() {
+  STRATA_NOT_SEEN_BY_TSAN static void Enter() {
     Block& block = *running;
     Thread& self = block.threads_[block.current_];
     self.fiber->Arrive();
+    OrderAfter(&block.begin_);
     block.body_();
     IgnoreBegin();
     self.state = State::kEnded;
@@ -221,6 +223,7 @@ class Block {
   std::vector<Exchanged> warps_;
   std::vector<Barrier> warp_barriers_;
   Barrier block_barrier_;
+  char begin_ = 0;
   char end_ = 0;
   std::vector<uint32_t> order_;
   std::vector<std::byte> shared_;
