@@ -1,6 +1,7 @@
 #include "engine/train/copy_state.h"
 
 #include "engine/train/checkpointer.h"
+#include "engine/train/state_writer.h"
 
 namespace strata::engine {
 
@@ -9,15 +10,16 @@ Status CopyState(const RunStateParts& parts, SavedState& saved, const std::strin
   const StateLayout& layout = parts.run->layout;
   const uint64_t total = layout.size_bytes();
   uint64_t done = 0;
+  StateWriter writer(access);
   for (uint32_t i = 0; i < layout.blocks.size(); ++i) {
     const StateBlock& block = layout.blocks[i];
     const uint64_t first = FirstElementOf(layout, block, parts.communicator->rank());
-    STRATA_RETURN_IF_ERROR(access.Write(i, [&](StateAccess::Bytes content) {
+    STRATA_RETURN_IF_ERROR(writer.Write(i, [&](StateAccess::Bytes content) {
       return saved.Read(block.unit, block.kind, first, block.num_elements, content);
     }));
     parts.observer->OnProgress(what, done += block.size_bytes(), total);
   }
-  return OkStatus();
+  return writer.Finish();
 }
 
 Status CommitCopiedState(const RunStateParts& parts, const RunProgress& progress, RunState& state) {

@@ -10,8 +10,8 @@
 namespace strata::engine {
 
 // Of this rank: its part of every unit, as it is, written where it is at home. `what` is what
-// people are told meanwhile. No more of the state is in memory than its homes there, one block in
-// the staging and the pages of `saved`.
+// people are told meanwhile. No more of the state is in memory than its homes there, two
+// blocks in the staging, one where there is no room for two, and the pages of `saved`.
 Status CopyState(const RunStateParts& parts, SavedState& saved, const std::string& what,
                  StateAccess& access);
 

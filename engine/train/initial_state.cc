@@ -8,6 +8,7 @@
 
 #include "aio/base/units.h"
 #include "engine/optimizer/split_master.h"
+#include "engine/train/state_writer.h"
 
 namespace strata::engine {
 namespace {
@@ -99,14 +100,15 @@ Status WriteInitialState(const StateLayout& layout, uint32_t rank, WeightSource&
   Filler filler(layout, rank, source, pool);
   uint64_t total = layout.size_bytes();
   uint64_t done = 0;
+  StateWriter writer(state);
   for (uint32_t i = 0; i < layout.blocks.size(); ++i) {
     const StateBlock& block = layout.blocks[i];
     STRATA_RETURN_IF_ERROR(
-        state.Write(i, [&](Bytes content) { return filler.Fill(block, content); }));
+        writer.Write(i, [&](Bytes content) { return filler.Fill(block, content); }));
     done += block.size_bytes();
     if (on_progress) on_progress(done, total);
   }
-  return OkStatus();
+  return writer.Finish();
 }
 
 }  // namespace strata::engine

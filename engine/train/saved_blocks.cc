@@ -20,6 +20,12 @@ SavedBlocks::SavedBlocks(std::vector<std::unique_ptr<tiering::BlockStore>> store
 
 Status SavedBlocks::Read(SavedBlock block, uint64_t offset_bytes, std::span<std::byte> out) {
   STRATA_CHECK(offset_bytes + out.size() <= block_bytes_[block.number]);
+  if (const size_t direct = DirectBytes(block, offset_bytes, out); direct > 0) {
+    STRATA_RETURN_IF_ERROR(stores_[block.rank]->ReadRange(tiering::StoreBlock(block.number),
+                                                          offset_bytes, out.first(direct)));
+    out = out.subspan(direct);
+    offset_bytes += direct;
+  }
   while (!out.empty()) {
     STRATA_ASSIGN_OR_RETURN(std::span<const std::byte> page,
                             Load(block, offset_bytes / kPageBytes));
@@ -30,6 +36,17 @@ Status SavedBlocks::Read(SavedBlock block, uint64_t offset_bytes, std::span<std:
     offset_bytes += now;
   }
   return OkStatus();
+}
+
+// What the drive can put where it is wanted. Short reads stay with the pages: the next one may want
+// what is beside them.
+size_t SavedBlocks::DirectBytes(SavedBlock block, uint64_t offset_bytes,
+                                std::span<const std::byte> out) const {
+  constexpr uint64_t kAlignment = tiering::kSlotAlignmentBytes;
+  const bool is_aligned =
+      offset_bytes % kAlignment == 0 && reinterpret_cast<uintptr_t>(out.data()) % kAlignment == 0;
+  if (!is_checked_[IndexOf(block)] || !is_aligned || out.size() < kDirectBytes) return 0;
+  return out.size() / kAlignment * kAlignment;
 }
 
 Result<std::span<const std::byte>> SavedBlocks::Load(SavedBlock block, uint64_t page) {

@@ -25,6 +25,8 @@ struct SavedBlock {
 class SavedBlocks {
  public:
   static constexpr uint64_t kPageBytes = 4ULL << 20;
+  static constexpr uint64_t kDirectBytes = 64ULL
+                                           << 10;  // so much at once need not go through pages
 
   // stores: by rank. verify: kOff trusts what is read, else all of a block is checked before
   // anything of it is given out.
@@ -43,6 +45,7 @@ class SavedBlocks {
     uint64_t number = 0;
     aio::HugeMemory memory;
   };
+  size_t DirectBytes(SavedBlock block, uint64_t offset_bytes, std::span<const std::byte> out) const;
   // Valid until the next call.
   Result<std::span<const std::byte>> Load(SavedBlock block, uint64_t page);
   Result<aio::HugeMemory> FreeMemory();

@@ -10,14 +10,6 @@
 #include "aio/base/units.h"
 
 namespace strata::engine {
-namespace {
-
-uint64_t PaddedBytes(const StateBlock& block) {
-  return RoundUp(block.size_bytes(), tiering::kSlotAlignmentBytes);
-}
-
-}  // namespace
-
 StateAccess::StateAccess(const StateAccessParts& parts)
     : parts_(parts),
       homes_(parts.layout->blocks.size()),
@@ -47,8 +39,12 @@ StateAccess::Bytes StateAccess::HomeSlot(uint32_t block) const {
              : parts_.device->memory().subspan(slot.offset_bytes, slot.size_bytes);
 }
 
+uint64_t StateAccess::StageBytes(uint32_t block) const {
+  return RoundUp(BlockAt(block).size_bytes(), tiering::kSlotAlignmentBytes);
+}
+
 Result<StateAccess::Bytes> StateAccess::Stage(uint32_t block) const {
-  uint64_t need = PaddedBytes(BlockAt(block));
+  const uint64_t need = StageBytes(block);
   if (staging_.size() >= need) return staging_.first(need);
   return ResourceExhausted(
       fmt::format("{} passes through host memory in one piece of {}, and {} are free there; raise "
@@ -64,20 +60,6 @@ Status StateAccess::CopyToDevice(Bytes to, Bytes from) {
 Status StateAccess::CopyFromDevice(Bytes to, Bytes from) {
   stream_->CopyOut(to, from);
   return stream_->Record().Wait();
-}
-
-Status StateAccess::Write(uint32_t block, const std::function<Status(Bytes)>& fill) {
-  const StateBlock& description = BlockAt(block);
-  if (description.home == tiering::Tier::kHost) {
-    return fill(HomeSlot(block).first(description.size_bytes()));
-  }
-  STRATA_ASSIGN_OR_RETURN(Bytes stage, Stage(block));
-  Bytes content = stage.first(description.size_bytes());
-  STRATA_RETURN_IF_ERROR(fill(content));
-  if (description.home == tiering::Tier::kDevice) {
-    return CopyToDevice(HomeSlot(block).first(content.size()), content);
-  }
-  return parts_.store->StartWrite(tiering::StoreBlock(block), stage).Finish();
 }
 
 Status StateAccess::Read(uint32_t block, const std::function<Status(Bytes)>& use) {

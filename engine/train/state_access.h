@@ -1,4 +1,4 @@
-// Whole state blocks, read and written where they are at home: device, host or nvme.
+// Whole state blocks where they are at home: device, host or nvme. To write them: state_writer.h.
 //
 // Between steps only, but for Outgoing(): for the first weights, checkpoints, resuming and hashing.
 #pragma once
@@ -40,8 +40,6 @@ class StateAccess {
   // The arena above the homes of this plan.
   Bytes FreeHostMemory() const;
 
-  // Lets `fill` make the block's content (exactly size_bytes), and puts it where it is at home.
-  Status Write(uint32_t block, const std::function<Status(Bytes)>& fill);
   // Shows the content to `use`, which may read further blocks: they stage behind this one.
   Status Read(uint32_t block, const std::function<Status(Bytes)>& use);
 
@@ -53,8 +51,11 @@ class StateAccess {
   Result<Bytes> Outgoing(uint32_t block);
 
  private:
+  friend class StateWriter;
+
   const StateBlock& BlockAt(uint32_t block) const { return parts_.layout->blocks[block]; }
   Bytes HomeSlot(uint32_t block) const;
+  uint64_t StageBytes(uint32_t block) const;
   Result<Bytes> Stage(uint32_t block) const;
   Status CopyToDevice(Bytes to, Bytes from);
   Status CopyFromDevice(Bytes to, Bytes from);

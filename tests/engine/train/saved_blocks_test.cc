@@ -101,6 +101,28 @@ TEST_F(SavedBlocksTest, AnyRangeOfAnyRanksBlockIsWhatWasWritten) {
   }
 }
 
+// What is checked comes straight to where it is wanted, if that is where a drive can put it.
+TEST_F(SavedBlocksTest, CheckedRangesAreTheSameWhereverTheyGo) {
+  SavedBlocks blocks = Open(Verify::kAlways);
+  blocks.MarkChecked();
+  auto memory = OrDie(aio::HugeMemory::Map(RoundUp(kLarge, 4_KiB) + 4_KiB));
+  for (const uint64_t begin :
+       {uint64_t{0}, uint64_t{4096}, SavedBlocks::kPageBytes, uint64_t{77}}) {
+    for (const uint64_t length : {uint64_t{4096}, SavedBlocks::kDirectBytes - 1, kLarge - begin}) {
+      for (const uint64_t shift : {0, 1}) {
+        SCOPED_TRACE(testing::Message() << begin << " " << length << " " << shift);
+        std::ranges::fill(memory.bytes(), std::byte{0xee});
+        std::span<std::byte> out = memory.bytes().subspan(shift, length);
+        ASSERT_TRUE(blocks.Read({1, 0}, begin, out).ok());
+        uint64_t num_wrong = 0;
+        for (uint64_t i = 0; i < length; ++i) num_wrong += out[i] != ContentOf(1, 0, begin + i);
+        EXPECT_EQ(num_wrong, 0u);
+        EXPECT_EQ(memory.bytes()[shift + length], std::byte{0xee});  // nothing behind it
+      }
+    }
+  }
+}
+
 TEST_F(SavedBlocksTest, NothingOfADamagedBlockIsGivenOut) {
   FlipAByte();
   SavedBlocks blocks = Open(Verify::kAlways);
