@@ -28,12 +28,13 @@ struct Case {
   AdamMode mode = AdamMode::kAdamW;
   uint64_t num_elements = 0;
   std::optional<double> coefficient = {};
+  uint64_t skipped = 0;  // of them, at the beginning: then packs of elements are not aligned
 
   std::string ToString() const {
-    return fmt::format("{} gradients {} weights {} mode {} n={} coefficient {}",
+    return fmt::format("{} gradients {} weights {} mode {} n={} - {} coefficient {}",
                        StateFormatName(format), DTypeName(gradient),
                        weight ? DTypeName(*weight) : "none", static_cast<int>(mode), num_elements,
-                       coefficient ? fmt::format("{}", *coefficient) : "none");
+                       skipped, coefficient ? fmt::format("{}", *coefficient) : "none");
   }
 };
 
@@ -116,6 +117,13 @@ AdamSlices SlicesIn(const Case& c, const State& state, std::byte* memory) {
     slices.m_scales = reinterpret_cast<uint8_t*>(slices.m) + c.num_elements;
     slices.v_scales = reinterpret_cast<uint8_t*>(slices.v) + c.num_elements;
   }
+  const size_t moment_bytes = c.format == StateFormat::kInt8 ? 1 : 4;
+  slices.master += c.skipped * (c.format == StateFormat::kFp32 ? 4 : 2);
+  slices.m += c.skipped * moment_bytes;
+  slices.v += c.skipped * moment_bytes;
+  slices.gradient += c.skipped * SizeOf(c.gradient);
+  if (c.weight) slices.weight += c.skipped * 2;
+  slices.num_elements -= c.skipped;
   return slices;
 }
 
@@ -217,6 +225,13 @@ TEST_F(DeviceAdamTest, AnUpdateHasTheBitsOfTheHostsInEveryFormat) {
       c.num_elements = n;
       ExpectHostsBits(c);
     }
+  }
+}
+
+TEST_F(DeviceAdamTest, AnUpdateFromAnyElementOnHasTheBitsOfTheHosts) {
+  for (Case c : AllFormats()) {
+    c.num_elements = 1000;
+    for (c.skipped = 1; c.skipped < 4; ++c.skipped) ExpectHostsBits(c);
   }
 }
 
