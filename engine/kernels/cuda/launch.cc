@@ -12,9 +12,12 @@
 namespace strata::engine::cuda {
 namespace {
 
-std::string KernelName(const void* kernel) {
+std::string KernelName([[maybe_unused]] const void* kernel) {
   const char* mangled = nullptr;
-  if (cudaFuncGetName(&mangled, kernel) != cudaSuccess || mangled == nullptr) return "a kernel";
+#if CUDART_VERSION >= 12030  // earlier ones do not tell
+  if (cudaFuncGetName(&mangled, kernel) != cudaSuccess) mangled = nullptr;
+#endif
+  if (mangled == nullptr) return "a kernel";
   int error = 0;
   const std::unique_ptr<char, decltype(&std::free)> name(
       abi::__cxa_demangle(mangled, nullptr, nullptr, &error), &std::free);

@@ -5,6 +5,8 @@
 #include <cstddef>
 #include <cstdint>
 
+#define CUDART_VERSION 13000
+
 enum cudaError {
   cudaSuccess = 0,
   cudaErrorInvalidValue = 1,
