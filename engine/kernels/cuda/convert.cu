@@ -5,20 +5,8 @@
 namespace strata::engine::cuda {
 namespace {
 
-template <typename T>
-struct AddOp {
-  static constexpr size_t kPack = kPackBytes / sizeof(T);
-  View<const T> a, b;
-  View<T> out;
-
-  template <size_t N>
-  __device__ void Run(size_t row, size_t col, size_t count) const {
-    float x[N], y[N];
-    LoadFloats(a.At(row, col), count, x);
-    LoadFloats(b.At(row, col), count, y);
-    for (size_t i = 0; i < N; ++i) x[i] += y[i];
-    StoreFloats(x, count, out.At(row, col));
-  }
+struct Sum {
+  __device__ float operator()(float a, float b) const { return a + b; }
 };
 
 template <typename From, typename To>
@@ -38,10 +26,7 @@ struct CastOp {
 }  // namespace
 
 Status Add(const Stream& stream, const Matrix& a, const Matrix& b, const Matrix& out) {
-  return WithElementType(a.dtype, [&]<typename T>(T) {
-    const AddOp<T> op{ViewOf<const T>(a), ViewOf<const T>(b), ViewOf<T>(out)};
-    return ForPacks(stream, {&a, &b, &out}, op);
-  });
+  return ForTwo<Sum>(stream, a, b, out);
 }
 
 Status Cast(const Stream& stream, const Matrix& from, const Matrix& to) {

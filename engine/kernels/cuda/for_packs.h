@@ -55,4 +55,28 @@ Status ForPacks(const Kernels::Stream& stream, std::initializer_list<const Matri
   });
 }
 
+// What ForPacks() takes: out = Function()(a, b), element by element, in fp32.
+template <typename T, typename Function>
+struct OfTwo {
+  static constexpr size_t kPack = kPackBytes / sizeof(T);
+  View<const T> a, b;
+  View<T> out;
+
+  template <size_t N>
+  __device__ void Run(size_t row, size_t col, size_t count) const {
+    float x[N], y[N];
+    LoadFloats(a.At(row, col), count, x);
+    LoadFloats(b.At(row, col), count, y);
+    for (size_t i = 0; i < N; ++i) x[i] = Function()(x[i], y[i]);
+    StoreFloats(x, count, out.At(row, col));
+  }
+};
+template <typename Function>
+Status ForTwo(const Kernels::Stream& stream, const Matrix& a, const Matrix& b, const Matrix& out) {
+  return WithElementType(a.dtype, [&]<typename T>(T) {
+    const OfTwo<T, Function> op{ViewOf<const T>(a), ViewOf<const T>(b), ViewOf<T>(out)};
+    return ForPacks(stream, {&a, &b, &out}, op);
+  });
+}
+
 }  // namespace strata::engine::cuda

@@ -7,20 +7,8 @@
 namespace strata::engine::cuda {
 namespace {
 
-template <typename T>
-struct SwiGluOp {
-  static constexpr size_t kPack = kPackBytes / sizeof(T);
-  View<const T> gate, up;
-  View<T> out;
-
-  template <size_t N>
-  __device__ void Run(size_t row, size_t col, size_t count) const {
-    float g[N], u[N];
-    LoadFloats(gate.At(row, col), count, g);
-    LoadFloats(up.At(row, col), count, u);
-    for (size_t i = 0; i < N; ++i) g[i] = g[i] * Sigmoid(g[i]) * u[i];
-    StoreFloats(g, count, out.At(row, col));
-  }
+struct SwiGlu {
+  __device__ float operator()(float gate, float up) const { return gate * Sigmoid(gate) * up; }
 };
 
 template <typename T>
@@ -50,10 +38,7 @@ struct SwiGluGradientOp {
 
 Status SwiGluForward(const Stream& stream, const Matrix& gate, const Matrix& up,
                      const Matrix& out) {
-  return WithElementType(gate.dtype, [&]<typename T>(T) {
-    const SwiGluOp<T> op{ViewOf<const T>(gate), ViewOf<const T>(up), ViewOf<T>(out)};
-    return ForPacks(stream, {&gate, &up, &out}, op);
-  });
+  return ForTwo<SwiGlu>(stream, gate, up, out);
 }
 
 Status SwiGluBackward(const Stream& stream, const Matrix& gate, const Matrix& up,
