@@ -3,6 +3,7 @@
 #include <cuda_runtime_api.h>
 #include <fmt/format.h>
 
+#include <mutex>
 #include <utility>
 
 #include "aio/base/check.h"
@@ -30,7 +31,9 @@ class CudaKernels final : public cuda::CudaRowKernels {
     return products_->MatMul(stream, a, transpose_a, b, transpose_b, out, output, workspace);
   }
 
-  size_t AttentionWorkspaceBytes(const AttentionShape& shape, DType) const override {
+  size_t AttentionWorkspaceBytes(const AttentionShape& shape, DType dtype) const override {
+    if (dtype != DType::kF32 && !cuda::HeadsSuitTensorCores(shape.head_dim, dtype))
+      std::call_once(told_of_slow_attention_, TellOfSlowAttention, shape.head_dim);
     return cuda::AttentionWorkspaceBytes(shape);
   }
   Status AttentionForward(const Stream& stream, const AttentionShape& shape, const Matrix& q,
@@ -48,7 +51,15 @@ class CudaKernels final : public cuda::CudaRowKernels {
   }
 
  private:
+  static void TellOfSlowAttention(size_t head_dim) {
+    Log(Severity::kWarning, "kernels",
+        "attention of heads of {} elements runs without tensor cores, many times slower than it "
+        "could: on CUDA those take heads of at most 128 elements, a multiple of 8",
+        head_dim);
+  }
+
   std::unique_ptr<cuda::CudaProducts> products_;
+  mutable std::once_flag told_of_slow_attention_;
 };
 
 }  // namespace

@@ -25,12 +25,15 @@ bool HasAlignedHeads(const Matrix& matrix) {
 
 template <typename... Matrices>
 bool SuitTensorCores(const AttentionShape& shape, const Matrix& first, const Matrices&... others) {
-  return first.dtype != DType::kF32 && shape.head_dim % 8 == 0 &&
-         shape.head_dim <= kMaxTensorCoreHeadDim && HasAlignedHeads(first) &&
+  return HeadsSuitTensorCores(shape.head_dim, first.dtype) && HasAlignedHeads(first) &&
          (HasAlignedHeads(others) && ...);
 }
 
 }  // namespace
+
+bool HeadsSuitTensorCores(size_t head_dim, DType dtype) {
+  return dtype != DType::kF32 && head_dim % 8 == 0 && head_dim <= kMaxTensorCoreHeadDim;
+}
 
 size_t AttentionWorkspaceBytes(const AttentionShape& shape) {
   return shape.num_heads * shape.batch * shape.seq_len * sizeof(float);

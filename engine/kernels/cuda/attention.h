@@ -15,6 +15,9 @@
 
 namespace strata::engine::cuda {
 
+// Whether heads are multiplied on tensor cores, if their rows are aligned as those of a model are.
+bool HeadsSuitTensorCores(size_t head_dim, DType dtype);
+
 // Of any GPU: one number per row and head.
 size_t AttentionWorkspaceBytes(const AttentionShape& shape);
 
