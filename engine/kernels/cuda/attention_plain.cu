@@ -6,7 +6,7 @@
 
 #include "engine/kernels/cuda/attention_arguments.h"
 #include "engine/kernels/cuda/dynamic_shared.h"
-#include "engine/kernels/cuda/elements.h"
+#include "engine/kernels/cuda/for_packs.h"
 
 namespace strata::engine::cuda {
 namespace {
@@ -287,23 +287,32 @@ __global__ void __launch_bounds__(kThreads) PlainQueriesBackwardKernel(Attention
         [](unsigned) { return 1.0f; });
 }
 
-// A warp per row of a head.
-template <typename T>
+// A row of a head by as many lanes as read it well: packs of 16 bytes need fewer.
+template <typename T, size_t kPack>
 __global__ void __launch_bounds__(kThreads) AttentionDotsKernel(AttentionArguments in) {
-  constexpr unsigned kWarps = kThreads / 32;
+  constexpr unsigned kLanes = kPack > 1 ? 8 : 32, kRowsOfWarp = 32 / kLanes;
   const AttentionShape& shape = in.shape;
-  const size_t rows = shape.batch * shape.seq_len;
-  const unsigned lane = threadIdx.x % 32;
-  size_t i = size_t{blockIdx.x} * kWarps + threadIdx.x / 32;
-  for (; i < rows * shape.num_heads; i += size_t{gridDim.x} * kWarps) {
+  const size_t rows = shape.batch * shape.seq_len, num_dots = rows * shape.num_heads;
+  const size_t warp = (size_t{blockIdx.x} * kThreads + threadIdx.x) / 32;
+  const unsigned lane = threadIdx.x % kLanes;
+  for (size_t first = warp * kRowsOfWarp; first < num_dots;
+       first += size_t{gridDim.x} * kThreads / 32 * kRowsOfWarp) {
+    const size_t i = first + threadIdx.x % 32 / kLanes;
     const size_t row = i / shape.num_heads, head = i % shape.num_heads;
-    const T* out = RowsOfHead<const T>(in.out, shape, row, head).data;
-    const T* dout = RowsOfHead<const T>(in.dout, shape, row, head).data;
     float sum = 0;
-    for (size_t col = lane; col < shape.head_dim; col += 32)
-      sum = fmaf(ToFloat(out[col]), ToFloat(dout[col]), sum);
-    for (int step = 16; step > 0; step /= 2) sum += __shfl_xor_sync(0xffffffffu, sum, step);
-    if (lane == 0) in.dots[head * rows + row] = sum;
+    if (i < num_dots) {
+      const T* out = RowsOfHead<const T>(in.out, shape, row, head).data;
+      const T* dout = RowsOfHead<const T>(in.dout, shape, row, head).data;
+      for (size_t col = lane * kPack; col < shape.head_dim; col += kLanes * kPack) {
+        float a[kPack], b[kPack];
+        LoadFloats(out + col, shape.head_dim - col, a);
+        LoadFloats(dout + col, shape.head_dim - col, b);
+        for (size_t j = 0; j < kPack; ++j) sum = fmaf(a[j], b[j], sum);
+      }
+    }
+    for (unsigned step = kLanes / 2; step > 0; step /= 2)
+      sum += __shfl_xor_sync(0xffffffffu, sum, static_cast<int>(step));
+    if (i < num_dots && lane == 0) in.dots[head * rows + row] = sum;
   }
 }
 
@@ -320,14 +329,19 @@ Result<LaunchShape> ShapeOfBlocks(const AttentionShape& shape, size_t num_heads,
 }  // namespace
 
 Status AttentionDots(const Kernels::Stream& stream, const AttentionArguments& arguments) {
-  constexpr size_t kMaxBlocks = 65535, kRowsPerBlock = kThreads / 32;
   const AttentionShape& shape = arguments.shape;
-  const size_t rows = shape.batch * shape.seq_len * shape.num_heads;
-  const LaunchShape launch{
-      dim3(static_cast<unsigned>(std::min(CeilDiv(rows, kRowsPerBlock), kMaxBlocks))),
-      dim3(kThreads), 0};
+  const size_t num_dots = shape.batch * shape.seq_len * shape.num_heads;
+  const auto launch = [&]<typename T, size_t kPack>(T, std::integral_constant<size_t, kPack>) {
+    constexpr size_t kDotsOfBlock = kThreads / (kPack > 1 ? 8 : 32);
+    return Launch(&AttentionDotsKernel<T, kPack>,
+                  {.grid = NumBlocks(num_dots, kDotsOfBlock), .block = kThreads}, stream,
+                  arguments);
+  };
   return WithElementType(arguments.q.dtype, [&]<typename T>(T) {
-    return Launch(&AttentionDotsKernel<T>, launch, stream, arguments);
+    constexpr size_t kPack = kPackBytes / sizeof(T);
+    if (shape.head_dim % kPack != 0) return launch(T(), std::integral_constant<size_t, 1>());
+    return WithPackOf<kPack>({&arguments.out, &arguments.dout},
+                             [&](auto pack) { return launch(T(), pack); });
   });
 }
 
