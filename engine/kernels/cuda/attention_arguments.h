@@ -74,7 +74,7 @@ inline Result<LaunchShape> ShapeOfTasks(const AttentionShape& shape, size_t num_
                                         size_t tile_rows, unsigned threads, size_t shared_bytes) {
   constexpr size_t kMaxBlocks = 0x7fffffff;
   const size_t blocks = CeilDiv(shape.seq_len, tile_rows) * num_heads * shape.batch;
-  if (blocks > kMaxBlocks)
+  if (blocks > kMaxBlocks || shape.seq_len > kMaxBlocks)
     return InvalidArgument(
         "attention over more tokens than a grid of blocks has room for: make "
         "micro_batch smaller");

@@ -1,134 +1,139 @@
-// The forward of attention on tensor cores (Dao et al. 2022): a block has 64 queries of one head,
-// each of its warps 16 of them, and walks the keys that they see in tiles of 64.
+// The forward of attention on tensor cores (Dao et al. 2022, 2023): a block has 128 queries of one
+// head, each of its warps 32 of them, and walks the keys that they see in tiles of 64. Keys of the
+// next tile arrive while this one's values are added up, values while scores are made.
 #include <limits>
 
 #include "engine/kernels/cuda/attention_tiles.h"
-#include "engine/kernels/cuda/dynamic_shared.h"
 
 namespace strata::engine::cuda {
 namespace {
 
-constexpr unsigned kKeys = 64;
-using Scores = Strip<kKeys>;
-// Behind the probabilities, which take half of the memory of the scores they were made of.
-constexpr unsigned kFactorsAt = kSide * Scores::kStride / 2;  // floats
-static_assert(kFactorsAt + kSide * kSide <= kSide * Scores::kStride);
-static_assert(kFactorsAt % 8 == 0);  // fragments are aligned to 32 bytes
+constexpr unsigned kStrips = 2, kRowsOfWarp = kStrips * kSide;
+constexpr unsigned kQueries = kWarps * kRowsOfWarp, kKeys = 64;
+constexpr float kNever = -std::numeric_limits<float>::infinity();
 
-template <unsigned kDim>
-constexpr size_t kForwardSharedBytes =
-    2 * TileLayout<kDim>::template Bytes<kKeys>() + kWarps* Scores::kBytes;
+// Of the four lanes that share a row.
+__device__ float MaximumOfFour(float value) {
+  value = fmaxf(value, __shfl_xor_sync(0xffffffffu, value, 1));
+  return fmaxf(value, __shfl_xor_sync(0xffffffffu, value, 2));
+}
+__device__ float SumOfFour(float value) {
+  value += __shfl_xor_sync(0xffffffffu, value, 1);
+  return value + __shfl_xor_sync(0xffffffffu, value, 2);
+}
 
-// Of the two lanes of a row. Exponents are to the base 2.
-struct RunningRow {
-  float maximum = -std::numeric_limits<float>::infinity();  // of scores * factor of the exponent
-  float sum = 0;  // of exponentials, of the columns that are this lane's
+// Of a lane's rows. Exponents are to the base 2.
+struct RunningRows {
+  float maxima[kStrips][2];  // of scores * exponent, of the whole row
+  float totals[kStrips][2];  // of exponentials, of the columns that are this lane's
 };
 
-// Of the pair of lanes that share a row.
-__device__ float MaximumOfPair(float value) {
-  return fmaxf(value, __shfl_xor_sync(0xffffffffu, value, 1));
-}
-__device__ float SumOfPair(float value) { return value + __shfl_xor_sync(0xffffffffu, value, 1); }
-
-// Turns a strip of scores into probabilities, up to the row's sum, of columns below num_visible.
-// Returns what the sums so far have to be multiplied with. `exponent`: of a score, to the base 2.
-template <typename T>
-__device__ float Soften(float* strip, unsigned num_visible, float exponent, RunningRow& row) {
-  float values[Scores::kPerLane];
-  Scores::Read(strip, values);
-  constexpr float kNever = -std::numeric_limits<float>::infinity();
-  if (num_visible < kKeys) {  // of the last tile that a query sees
-    STRATA_UNROLL
-    for (unsigned i = 0; i < Scores::kPerLane; ++i)
-      if (Scores::Col(i) >= num_visible) values[i] = kNever;
-  }
-  float maximum = values[0];
+// Turns scores into probabilities, up to the row's sum. `exponent`: of a score, to the base 2.
+// factors: what the sums so far have to be multiplied with. Tells whether that is anything but one
+// in any lane.
+__device__ bool Soften(Sums<kStrips, kKeys>& scores, float exponent, RunningRows& rows,
+                       float (&factors)[kStrips][2]) {
+  float maxima[kStrips][2];
   STRATA_UNROLL
-  for (unsigned i = 1; i < Scores::kPerLane; ++i) maximum = fmaxf(maximum, values[i]);
-  maximum = fmaxf(row.maximum, MaximumOfPair(maximum) * exponent);
-  const float factor = exp2f(row.maximum - maximum);
-  row.maximum = maximum;
-  row.sum *= factor;
+  for (unsigned i = 0; i < kStrips * 2; ++i) maxima[i / 2][i % 2] = kNever;
+  scores.ForEach([&](float& score, unsigned strip, unsigned half, unsigned) {
+    maxima[strip][half] = fmaxf(maxima[strip][half], score);
+  });
+  bool scales = false;
   STRATA_UNROLL
-  for (unsigned i = 0; i < Scores::kPerLane; ++i) {
-    values[i] = exp2f(fmaf(values[i], exponent, -maximum));
-    row.sum += values[i];
+  for (unsigned i = 0; i < kStrips * 2; ++i) {
+    float& maximum = rows.maxima[i / 2][i % 2];
+    const float before = maximum;
+    maximum = fmaxf(maximum, MaximumOfFour(maxima[i / 2][i % 2]) * exponent);
+    factors[i / 2][i % 2] = ExpOfTwo(before - maximum);
+    scales |= factors[i / 2][i % 2] != 1.0f;
+    rows.totals[i / 2][i % 2] *= factors[i / 2][i % 2];
   }
-  __syncwarp();  // all scores were read
-  Scores::Write(values, reinterpret_cast<T*>(strip));
-  return factor;
+  scores.ForEach([&](float& score, unsigned strip, unsigned half, unsigned) {
+    score = ExpOfTwo(fmaf(score, exponent, -rows.maxima[strip][half]));
+    rows.totals[strip][half] += score;
+  });
+  return __any_sync(0xffffffffu, scales) != 0;
 }
 
-// Three or four blocks at once hide each other's loads; that costs a few registers.
 template <typename T, unsigned kDim>
-__global__ void __launch_bounds__(kThreads, kDim == 64 ? 4 : 3)
-    AttentionForwardKernel(AttentionArguments in) {
-  constexpr unsigned kStride = TileLayout<kDim>::kStride;
-  T* keys = reinterpret_cast<T*>(DynamicShared<std::byte>());
-  T* values = keys + kKeys * kStride;
-  const unsigned warp = threadIdx.x / 32;
-  float* strip = reinterpret_cast<float*>(values + kKeys * kStride) + warp * (Scores::kBytes / 4);
+constexpr size_t kForwardSharedBytes = Tile<T, kDim>::template Bytes<kQueries + 2 * kKeys>();
+
+template <typename T, unsigned kDim>
+__global__ void __launch_bounds__(kThreads, 2) AttentionForwardKernel(AttentionArguments in) {
+  const Tile<T, kDim> queries{DynamicShared<T>()}, keys{queries.data + kQueries * kDim},
+      values{keys.data + kKeys * kDim};
   const AttentionShape& shape = in.shape;
   // The last tiles see the most keys: first, so that the blocks end together.
   const AttentionTask task = TaskOf(gridDim.x - 1 - blockIdx.x, shape.num_heads, shape.batch);
   const size_t kv_head = task.head / HeadsPerKvHead(shape);
-  const size_t first_row = FirstRow(shape, task), first_query = task.tile * kTileRows;
-  const size_t end_key = min(first_query + kTileRows, shape.seq_len);
+  const size_t first_row = FirstRow(shape, task);
+  const unsigned first_query = static_cast<unsigned>(task.tile) * kQueries;
+  const unsigned seq_len = static_cast<unsigned>(shape.seq_len);
+  const unsigned num_queries = min(kQueries, seq_len - first_query);
+  const unsigned end_key = first_query + num_queries;
   const auto k = RowsOfHead<const T>(in.k, shape, first_row, kv_head);
   const auto v = RowsOfHead<const T>(in.v, shape, first_row, kv_head);
-  const auto q = RowsOfHead<const T>(in.q, shape, first_row + first_query, task.head);
+  const auto start_load = [&](const HeadRows<const T>& from, unsigned row, const auto& tile) {
+    StartLoad<kKeys, kDim, T>({from.Row(row), from.stride}, end_key - row, shape.head_dim, tile);
+    EndCopyGroup();
+  };
+  StartLoad<kQueries, kDim, T>(RowsOfHead<const T>(in.q, shape, first_row + first_query, task.head),
+                               num_queries, shape.head_dim, queries);
+  start_load(k, 0, keys);
 
-  LoadTile<kTileRows, kDim>(q, end_key - first_query, shape.head_dim, keys);
-  __syncthreads();
-  RowsFragment<T> queries[kDim / kSide];
+  Sums<kStrips, kDim> out;
+  out.Zero();
+  RunningRows rows;
   STRATA_UNROLL
-  for (unsigned n = 0; n < kDim / kSide; ++n)
-    LoadFragment(queries[n], Native(keys + warp * kSide * kStride + n * kSide), kStride);
-
-  SumFragment out[kDim / kSide];
-  STRATA_UNROLL
-  for (unsigned n = 0; n < kDim / kSide; ++n) wmma::fill_fragment(out[n], 0.0f);
-  RunningRow row;
+  for (unsigned i = 0; i < kStrips * 2; ++i) {
+    rows.maxima[i / 2][i % 2] = kNever;
+    rows.totals[i / 2][i % 2] = 0.0f;
+  }
   const float exponent = in.scale * kLog2E;
-  const size_t query = first_query + warp * kSide + Scores::Row();
-  for (size_t first_key = 0; first_key < end_key; first_key += kKeys) {
-    const size_t num_keys = min(size_t{kKeys}, shape.seq_len - first_key);
-    __syncthreads();  // nobody reads the tiles before
-    LoadTile<kKeys, kDim>({k.Row(first_key), k.stride}, num_keys, shape.head_dim, keys);
-    LoadTile<kKeys, kDim>({v.Row(first_key), v.stride}, num_keys, shape.head_dim, values);
-    __syncthreads();
-    STRATA_UNROLL
-    for (unsigned n = 0; n < kKeys / kSide; ++n) {
-      SumFragment scores;
-      wmma::fill_fragment(scores, 0.0f);
-      STRATA_UNROLL
-      for (unsigned d = 0; d < kDim / kSide; ++d) {
-        TransposedFragment<T> b;
-        LoadFragment(b, Native(keys + n * kSide * kStride + d * kSide), kStride);
-        wmma::mma_sync(scores, queries[d], b, scores);
-      }
-      wmma::store_matrix_sync(strip + n * kSide, scores, Scores::kStride, wmma::mem_row_major);
+  const unsigned row_of_warp = Warp() * kRowsOfWarp;
+  for (unsigned first_key = 0; first_key < end_key; first_key += kKeys) {
+    WaitForCopyGroups<0>();
+    __syncthreads();  // keys are there, and nobody reads the values before
+    start_load(v, first_key, values);
+    // Of the warp's first query, within the tile: less than 0 where that sees none of the keys.
+    const int place = static_cast<int>(first_query + row_of_warp - first_key);
+    const bool sees = place + static_cast<int>(kRowsOfWarp) > 0;
+    Sums<kStrips, kKeys> scores;
+    if (sees) MultiplyTransposed(queries, row_of_warp, keys, scores);
+    WaitForCopyGroups<0>();
+    __syncthreads();  // values are there, and nobody reads these keys
+    if (first_key + kKeys < end_key) start_load(k, first_key + kKeys, keys);
+    if (!sees) continue;
+    if (place < static_cast<int>(kKeys)) {
+      scores.ForEach([&](float& score, unsigned strip, unsigned half, unsigned col) {
+        const unsigned row = strip * kSide + half * 8 + RowOfLane();
+        if (static_cast<int>(col) > place + static_cast<int>(row)) score = kNever;
+      });
     }
-    __syncwarp();
-    // Queries beyond the last see keys, too: zeros. They are not stored.
-    const size_t visible = query + 1 - min(query + 1, first_key);
-    const float factor =
-        Soften<T>(strip, static_cast<unsigned>(min(visible, size_t{kKeys})), exponent, row);
-    __syncwarp();
+    float factors[kStrips][2];
     // Maxima seldom grow after the first tiles; times one is nothing to do.
-    if (__any_sync(0xffffffffu, factor != 1.0f)) ScaleRows(factor, strip + kFactorsAt, out);
-    AddWeighted<kKeys, kDim>(reinterpret_cast<const T*>(strip), values, out);
+    if (Soften(scores, exponent, rows, factors)) {
+      out.ForEach([&](float& sum, unsigned strip, unsigned half, unsigned) {
+        sum *= factors[strip][half];
+      });
+    }
+    AddWeighted(scores, values, out);
   }
 
-  const float sum = SumOfPair(row.sum);
-  ScaleRows(1.0f / sum, strip + kFactorsAt, out);
-  const auto to = RowsOfHead<T>(in.out, shape, first_row, task.head);
-  StoreSums<kKeys, kDim>(out, strip, to, first_query + warp * kSide, shape.seq_len, shape.head_dim);
-  if (query < shape.seq_len && threadIdx.x % 2 == 0) {
-    in.log_sum_exp[FirstNumber(shape, task.head, task.batch) + query] =
-        fmaf(row.maximum, kLn2, logf(sum));
+  float* log_sum_exp = in.log_sum_exp + FirstNumber(shape, task.head, task.batch) + first_query;
+  float factors[kStrips][2];
+  STRATA_UNROLL
+  for (unsigned i = 0; i < kStrips * 2; ++i) {
+    const float total = SumOfFour(rows.totals[i / 2][i % 2]);
+    const unsigned row = row_of_warp + i * 8 + RowOfLane();
+    factors[i / 2][i % 2] = 1.0f / total;
+    if (row < num_queries && ColOfLane() == 0)
+      log_sum_exp[row] = fmaf(rows.maxima[i / 2][i % 2], kLn2, logf(total));
   }
+  StoreRows(out, factors, queries, row_of_warp,
+            RowsOfHead<T>(in.out, shape, first_row + first_query, task.head), num_queries,
+            shape.head_dim);
 }
 
 }  // namespace
@@ -140,7 +145,7 @@ Status TensorCoreForward(const Kernels::Stream& stream, const AttentionArguments
       [&]<typename T, unsigned kDim>(T, std::integral_constant<unsigned, kDim>) -> Status {
         STRATA_ASSIGN_OR_RETURN(
             const LaunchShape launch,
-            ShapeOfTasks(shape, shape.num_heads, kTileRows, kThreads, kForwardSharedBytes<kDim>));
+            ShapeOfTasks(shape, shape.num_heads, kQueries, kThreads, kForwardSharedBytes<T, kDim>));
         return Launch(&AttentionForwardKernel<T, kDim>, launch, stream, arguments);
       });
 }

@@ -1,198 +1,202 @@
-// Tiles of attention in shared memory, and strips of them on tensor cores.
+// Tiles of attention in shared memory, and what warps do with them on tensor cores.
 //
-// A block of kWarps warps has a tile of 64 rows, each warp a strip of 16 of them. Which element of
-// a matrix fragment a lane holds is not documented: what is done row by row goes through the warp's
-// own strip of shared memory, and a factor per row is a fragment of its own.
+// A warp has strips of 16 rows; sums, scores and probabilities stay in its registers, whose layout
+// is that of tensor_cores.h: a lane has rows g and g + 8 of a strip, in each of them columns 2t and
+// 2t + 1 of every eight. What four lanes (of one g) have of a row is joined by shuffles.
 #pragma once
 
-#include <mma.h>
+#include <cuda_runtime.h>
 
 #include "engine/kernels/cuda/attention_arguments.h"
+#include "engine/kernels/cuda/dynamic_shared.h"
 #include "engine/kernels/cuda/elements.h"
-#include "engine/kernels/cuda/load_fragment.h"
+#include "engine/kernels/cuda/tensor_cores.h"
 
 namespace strata::engine::cuda {
 
-namespace wmma = nvcuda::wmma;
-
-inline constexpr unsigned kSide = 16;  // of a fragment
+inline constexpr unsigned kSide = 16;  // of a left operand
 inline constexpr unsigned kWarps = 4;
 inline constexpr unsigned kThreads = kWarps * 32;
-inline constexpr unsigned kTileRows = kWarps * kSide;
 inline constexpr float kLog2E = 1.44269504088896340736f;
 inline constexpr float kLn2 = 0.693147180559945309417f;
 
-// The type that tensor cores know a format by.
-template <typename T>
-struct NativeOf;
-template <>
-struct NativeOf<Bf16> {
-  using Type = __nv_bfloat16;
-};
-template <>
-struct NativeOf<F16> {
-  using Type = __half;
-};
-template <typename T>
-__device__ inline const typename NativeOf<T>::Type* Native(const T* elements) {
-  return reinterpret_cast<const typename NativeOf<T>::Type*>(elements);
-}
+__device__ inline unsigned Lane() { return threadIdx.x % 32; }
+__device__ inline unsigned Warp() { return threadIdx.x / 32; }
+// Where in a strip's rows, and in eight columns, a lane's numbers are.
+__device__ inline unsigned RowOfLane() { return Lane() / 4; }      // and 8 below
+__device__ inline unsigned ColOfLane() { return Lane() % 4 * 2; }  // and the next
 
-template <typename T>
-using RowsFragment =
-    wmma::fragment<wmma::matrix_a, 16, 16, 16, typename NativeOf<T>::Type, wmma::row_major>;
-// B as it lies, and B^T.
-template <typename T>
-using ColsFragment =
-    wmma::fragment<wmma::matrix_b, 16, 16, 16, typename NativeOf<T>::Type, wmma::row_major>;
-template <typename T>
-using TransposedFragment =
-    wmma::fragment<wmma::matrix_b, 16, 16, 16, typename NativeOf<T>::Type, wmma::col_major>;
-using SumFragment = wmma::fragment<wmma::accumulator, 16, 16, 16, float>;
+// Rows of kDim elements in shared memory, the first at a multiple of their length. The eights of
+// row r stand in the order i ^ r % 8: so eight rows at one column are in different banks.
+template <typename T, unsigned kDim>
+struct Tile {
+  static_assert(kDim == 64 || kDim == 128);
+  static_assert(kDim * sizeof(T) <= kDynamicSharedAlignment);
+  T* data;
 
-// Rows of a head in shared memory, kDim columns wide; 16 bytes apart more than that, so that the
-// rows of a fragment are in different banks.
-template <unsigned kDim>
-struct TileLayout {
-  static constexpr unsigned kStride = kDim + 8;
-  // Where a fragment may begin, and how far apart its rows may be.
-  static_assert(kSide * kStride * 2 % 32 == 0 && kStride % 8 == 0);
+  // `col`: a multiple of 8.
+  __device__ T* At(unsigned row, unsigned col) const {
+    return data + row * kDim + (col ^ row % 8 * 8);
+  }
   template <unsigned kRows>
   static constexpr size_t Bytes() {
-    return size_t{kRows} * kStride * 2;
+    return size_t{kRows} * kDim * sizeof(T);
   }
 };
 
-// Loads kRows rows of a head from `from` on by all threads of the block; zeros where there are
-// fewer, and beyond the head's columns.
+// Starts copying rows of a head, zeros where there are fewer than kRows, or columns beyond the
+// head's. By all threads of the block.
 template <unsigned kRows, unsigned kDim, typename T>
-__device__ void LoadTile(const HeadRows<const T>& from, size_t num_rows, size_t head_dim, T* tile) {
-  constexpr unsigned kPacks = kDim / 8;  // of 16 bytes
-  for (unsigned i = threadIdx.x; i < kRows * kPacks; i += kThreads) {
-    const unsigned row = i / kPacks, col = i % kPacks * 8;
-    uint4 pack = {0, 0, 0, 0};
-    if (row < num_rows && col < head_dim)
-      pack = *reinterpret_cast<const uint4*>(from.Row(row) + col);
-    *reinterpret_cast<uint4*>(tile + row * TileLayout<kDim>::kStride + col) = pack;
+__device__ void StartLoad(const HeadRows<const T>& from, size_t num_rows, size_t head_dim,
+                          const Tile<T, kDim>& tile) {
+  constexpr unsigned kPacks = kDim / 8, kRowsAtOnce = kThreads / kPacks;
+  static_assert(kRows % kRowsAtOnce == 0);
+  const unsigned col = threadIdx.x % kPacks * 8;
+  STRATA_UNROLL
+  for (unsigned first = 0; first < kRows; first += kRowsAtOnce) {
+    const unsigned row = first + threadIdx.x / kPacks;
+    const bool is_there = row < num_rows && col < head_dim;  // else the address is not used
+    StartCopy<16>(tile.At(row, col), from.Row(row) + col, is_there);
   }
 }
 
-// A warp's 16 rows x kCols of fp32, or in the same memory of 16 bits. Rows are 32 bytes apart more
-// than they are long, so that the lanes below meet no bank twice.
-template <unsigned kCols>
-struct Strip {
-  static constexpr unsigned kStride = kCols + 8;
-  static constexpr unsigned kBytes = kSide * kStride * sizeof(float);
-  static constexpr unsigned kPerLane = kCols / 2;
-  static_assert(kBytes % 32 == 0 && kStride % 8 == 0);
-
-  // Two lanes share a row, in turn four columns each. The column of a lane's element i:
-  __device__ static unsigned Row() { return threadIdx.x % 32 / 2; }
-  __device__ static unsigned Col(unsigned i) { return (i / 4 * 2 + threadIdx.x % 2) * 4 + i % 4; }
-
-  __device__ static void Read(const float* strip, float (&values)[kPerLane]) {
-    STRATA_UNROLL
-    for (unsigned i = 0; i < kPerLane; i += 4) {
-      const float4 four = *reinterpret_cast<const float4*>(strip + Row() * kStride + Col(i));
-      values[i] = four.x;
-      values[i + 1] = four.y;
-      values[i + 2] = four.z;
-      values[i + 3] = four.w;
-    }
+// What a lane loads of the 16 x 16 squares of a tile, from a row on that is a multiple of 8: of the
+// square at (0, 0) the eight elements at (row, col).
+template <typename T, unsigned kDim>
+class Squares {
+ public:
+  __device__ Squares(const Tile<T, kDim>& tile, unsigned first_row, unsigned row, unsigned col)
+      : place_(PlaceOf(tile.At(first_row + row, col))) {}
+  // Of the square at (row, col), multiples of 16. No carry leaves a row's place.
+  __device__ SharedPlace At(unsigned row, unsigned col) const {
+    constexpr SharedPlace kBytes = sizeof(T);
+    return (place_ ^ col * kBytes) + row * kDim * kBytes;
   }
-  template <typename T>
-  __device__ static void Write(const float (&values)[kPerLane], T* strip) {
+
+ private:
+  SharedPlace place_;
+};
+
+// Squares as operands: left, right (rows are what is summed over), or transposed and right (rows
+// are columns of the product). A right one is two: x[0], x[1] of the first eight columns, then the
+// rest.
+template <typename T, unsigned kDim>
+__device__ Squares<T, kDim> LeftSquares(const Tile<T, kDim>& tile, unsigned first_row) {
+  return {tile, first_row, Lane() % 16, Lane() / 16 * 8};
+}
+template <typename T, unsigned kDim>
+__device__ Squares<T, kDim> RightSquares(const Tile<T, kDim>& tile) {
+  return {tile, 0, Lane() % 16, Lane() / 16 * 8};
+}
+template <typename T, unsigned kDim>
+__device__ Squares<T, kDim> TransposedSquares(const Tile<T, kDim>& tile) {
+  return {tile, 0, Lane() / 16 * 8 + Lane() % 8, Lane() / 8 % 2 * 8};
+}
+
+// What a warp has of kStrips x 16 rows and kCols columns.
+template <unsigned kStrips, unsigned kCols>
+struct Sums {
+  float x[kStrips][kCols / 8][4];
+
+  __device__ void Zero() {
+    ForEach([](float& value, unsigned, unsigned, unsigned) { value = 0.0f; });
+  }
+  // function(value, strip, row of the strip / 8, column) for each of the lane's numbers.
+  template <typename Function>
+  __device__ void ForEach(const Function& function) {
     STRATA_UNROLL
-    for (unsigned i = 0; i < kPerLane; i += 4) {
-      Pack<T, 4> four;
+    for (unsigned s = 0; s < kStrips; ++s) {
       STRATA_UNROLL
-      for (unsigned j = 0; j < 4; ++j) four.values[j] = FromFloat<T>(values[i + j]);
-      *reinterpret_cast<Pack<T, 4>*>(strip + Row() * kStride + Col(i)) = four;
+      for (unsigned n = 0; n < kCols / 8; ++n) {
+        STRATA_UNROLL
+        for (unsigned i = 0; i < 4; ++i)
+          function(x[s][n][i], s, i / 2, n * 8 + ColOfLane() + i % 2);
+      }
     }
   }
 };
 
-// scores (16 x kCols) = rows (16 x kDim) * cols^T: both lie in shared memory, row after row.
-template <unsigned kCols, unsigned kDim, typename T>
-__device__ void MultiplyTransposed(const T* rows, const T* cols, float* scores) {
-  constexpr unsigned kStride = TileLayout<kDim>::kStride;
-  SumFragment sums[kCols / kSide];
-  STRATA_UNROLL
-  for (unsigned n = 0; n < kCols / kSide; ++n) wmma::fill_fragment(sums[n], 0.0f);
+// products = rows * cols^T, of the warp's rows from first_row on and all kCols of `cols`.
+template <unsigned kStrips, unsigned kCols, typename T, unsigned kDim>
+__device__ void MultiplyTransposed(const Tile<T, kDim>& rows, unsigned first_row,
+                                   const Tile<T, kDim>& cols, Sums<kStrips, kCols>& products) {
+  products.Zero();
+  const Squares<T, kDim> lefts = LeftSquares(rows, first_row), rights = TransposedSquares(cols);
   STRATA_UNROLL
   for (unsigned d = 0; d < kDim; d += kSide) {
-    RowsFragment<T> a;
-    LoadFragment(a, Native(rows + d), kStride);
+    uint32_t left[kStrips][4];
     STRATA_UNROLL
-    for (unsigned n = 0; n < kCols / kSide; ++n) {
-      TransposedFragment<T> b;
-      LoadFragment(b, Native(cols + n * kSide * kStride + d), kStride);
-      wmma::mma_sync(sums[n], a, b, sums[n]);
+    for (unsigned s = 0; s < kStrips; ++s) LoadMatrices(left[s], lefts.At(s * kSide, d));
+    STRATA_UNROLL
+    for (unsigned n = 0; n < kCols; n += kSide) {
+      uint32_t right[4];
+      LoadMatrices(right, rights.At(n, d));
+      STRATA_UNROLL
+      for (unsigned s = 0; s < kStrips; ++s) {
+        MultiplyAdd<T>(products.x[s][n / 8], left[s], right[0], right[1]);
+        MultiplyAdd<T>(products.x[s][n / 8 + 1], left[s], right[2], right[3]);
+      }
     }
   }
-  STRATA_UNROLL
-  for (unsigned n = 0; n < kCols / kSide; ++n)
-    wmma::store_matrix_sync(scores + n * kSide, sums[n], Strip<kCols>::kStride,
-                            wmma::mem_row_major);
 }
 
-// sums (16 x kDim) += a strip of weights (16 x kCols) * rows.
-template <unsigned kCols, unsigned kDim, typename T>
-__device__ void AddWeighted(const T* weights, const T* rows, SumFragment (&sums)[kDim / kSide]) {
+// sums += weights, rounded to T, * rows.
+template <unsigned kStrips, unsigned kCols, typename T, unsigned kDim>
+__device__ void AddWeighted(const Sums<kStrips, kCols>& weights, const Tile<T, kDim>& rows,
+                            Sums<kStrips, kDim>& sums) {
+  const Squares<T, kDim> rights = RightSquares(rows);
   STRATA_UNROLL
   for (unsigned k = 0; k < kCols; k += kSide) {
-    RowsFragment<T> a;
-    LoadFragment(a, Native(weights + k), Strip<kCols>::kStride);
+    uint32_t left[kStrips][4];
     STRATA_UNROLL
-    for (unsigned n = 0; n < kDim / kSide; ++n) {
-      ColsFragment<T> b;
-      LoadFragment(b, Native(rows + k * TileLayout<kDim>::kStride + n * kSide),
-                   TileLayout<kDim>::kStride);
-      wmma::mma_sync(sums[n], a, b, sums[n]);
-    }
-  }
-}
-
-// Multiplies each row of sums with the factor that the row's two lanes have. `factors`: 16 x 16 of
-// the warp's shared memory.
-template <unsigned kCount>
-__device__ void ScaleRows(float factor, float* factors, SumFragment (&sums)[kCount]) {
-  float4* row = reinterpret_cast<float4*>(factors + threadIdx.x % 32 * 8);  // half a row
-  row[0] = row[1] = make_float4(factor, factor, factor, factor);
-  __syncwarp();
-  SumFragment of_rows;  // laid out as the sums are, however that is
-  wmma::load_matrix_sync(of_rows, factors, kSide, wmma::mem_row_major);
-  STRATA_UNROLL
-  for (unsigned n = 0; n < kCount; ++n) {
-    STRATA_UNROLL
-    for (int i = 0; i < SumFragment::num_elements; ++i) sums[n].x[i] *= of_rows.x[i];
-  }
-}
-
-// Rounds a warp's sums to rows of a head, by way of its strip of kCols columns.
-template <unsigned kCols, unsigned kDim, typename T>
-__device__ void StoreSums(const SumFragment (&sums)[kDim / kSide], float* strip,
-                          const HeadRows<T>& to, size_t first_row, size_t end_row,
-                          size_t head_dim) {
-  STRATA_UNROLL
-  for (unsigned first = 0; first < kDim; first += kCols) {
-    __syncwarp();
-    STRATA_UNROLL
-    for (unsigned n = 0; n < kCols / kSide; ++n)
-      wmma::store_matrix_sync(strip + n * kSide, sums[first / kSide + n], Strip<kCols>::kStride,
-                              wmma::mem_row_major);
-    __syncwarp();
-    float values[Strip<kCols>::kPerLane];
-    Strip<kCols>::Read(strip, values);
-    const size_t row = first_row + Strip<kCols>::Row();
-    STRATA_UNROLL
-    for (unsigned i = 0; i < Strip<kCols>::kPerLane; i += 4) {
-      const unsigned col = first + Strip<kCols>::Col(i);
-      Pack<T, 4> four;
+    for (unsigned s = 0; s < kStrips; ++s) {
       STRATA_UNROLL
-      for (unsigned j = 0; j < 4; ++j) four.values[j] = FromFloat<T>(values[i + j]);
-      if (row < end_row && col < head_dim) *reinterpret_cast<Pack<T, 4>*>(to.Row(row) + col) = four;
+      for (unsigned i = 0; i < 4; ++i) {
+        const float* two = weights.x[s][k / 8 + i / 2] + i % 2 * 2;
+        left[s][i] = RoundTwo<T>(two[0], two[1]);
+      }
     }
+    STRATA_UNROLL
+    for (unsigned n = 0; n < kDim; n += kSide) {
+      uint32_t right[4];
+      LoadMatricesTransposed(right, rights.At(k, n));
+      STRATA_UNROLL
+      for (unsigned s = 0; s < kStrips; ++s) {
+        MultiplyAdd<T>(sums.x[s][n / 8], left[s], right[0], right[1]);
+        MultiplyAdd<T>(sums.x[s][n / 8 + 1], left[s], right[2], right[3]);
+      }
+    }
+  }
+}
+
+// Rounds a warp's sums * factors[strip][row / 8] to rows of a head, from first_row (of the tile) on
+// as far as there are num_rows, by way of its own rows of a tile, which nobody else reads.
+template <unsigned kStrips, typename T, unsigned kDim>
+__device__ void StoreRows(const Sums<kStrips, kDim>& sums, const float (&factors)[kStrips][2],
+                          const Tile<T, kDim>& tile, unsigned first_row, const HeadRows<T>& to,
+                          size_t num_rows, size_t head_dim) {
+  __syncwarp();  // all lanes have read these rows
+  STRATA_UNROLL
+  for (unsigned s = 0; s < kStrips; ++s) {
+    STRATA_UNROLL
+    for (unsigned n = 0; n < kDim / 8; ++n) {
+      STRATA_UNROLL
+      for (unsigned i = 0; i < 2; ++i) {
+        const unsigned row = first_row + s * kSide + i * 8 + RowOfLane();
+        const float* two = sums.x[s][n] + i * 2;
+        *reinterpret_cast<uint32_t*>(tile.At(row, n * 8) + ColOfLane()) =
+            RoundTwo<T>(two[0] * factors[s][i], two[1] * factors[s][i]);
+      }
+    }
+  }
+  __syncwarp();
+  constexpr unsigned kPacks = kDim / 8;
+  const unsigned col = Lane() % kPacks * 8;
+  for (unsigned i = Lane() / kPacks; i < kStrips * kSide; i += 32 / kPacks) {
+    const unsigned row = first_row + i;
+    if (row < num_rows && col < head_dim)
+      *reinterpret_cast<uint4*>(to.Row(row) + col) =
+          *reinterpret_cast<const uint4*>(tile.At(row, col));
   }
 }
 

@@ -1,6 +1,5 @@
 // The emulator runs what CUDA would, and sees what it promises to see.
 #include <gmock/gmock.h>
-#include <mma.h>
 
 #include <iostream>
 #include <numeric>
@@ -8,14 +7,18 @@
 
 #include "engine/kernels/cuda/dynamic_shared.h"
 #include "engine/kernels/cuda/launch.h"
+#include "engine/kernels/cuda/tensor_cores.h"
 #include "tests/fakes/cuda/emulator.h"
 
 namespace strata::fakes::cuda {
 namespace {
 
+using engine::Bf16;
+using engine::F16;
 using engine::cuda::DynamicShared;
 using engine::cuda::Launch;
 using engine::cuda::LaunchShape;
+using namespace engine::cuda;  // of tensor_cores.h
 
 // Each block adds up its part: lanes by shuffles, warps through shared memory.
 __global__ void SumKernel(const float* numbers, unsigned count, float* sums) {
@@ -47,16 +50,37 @@ __global__ void DivergentKernel() {
 
 __global__ void PastSharedKernel(int bytes) { DynamicShared<char>()[bytes] = 0; }
 
-__global__ void TileKernel(const __nv_bfloat16* a, const __nv_bfloat16* b, float* c) {
-  namespace wmma = nvcuda::wmma;
-  wmma::fragment<wmma::matrix_a, 16, 16, 16, __nv_bfloat16, wmma::row_major> tile_a;
-  wmma::fragment<wmma::matrix_b, 16, 16, 16, __nv_bfloat16, wmma::col_major> tile_b;
-  wmma::fragment<wmma::accumulator, 16, 16, 16, float> sum;
-  wmma::fill_fragment(sum, 1.0f);
-  wmma::load_matrix_sync(tile_a, a, 16);
-  wmma::load_matrix_sync(tile_b, b, 16);
-  wmma::mma_sync(sum, tile_a, tile_b, sum);
-  wmma::store_matrix_sync(c, sum, 16, wmma::mem_row_major);
+// c = a * b of 16 x 16 elements, by way of shared memory; `b` has its rows as columns if
+// is_transposed. Without waiting for copies there is nothing in that memory.
+__global__ void SquareKernel(const Bf16* a, const Bf16* b, bool is_transposed, bool waits,
+                             float* c) {
+  Bf16* shared = DynamicShared<Bf16>();
+  for (unsigned i = threadIdx.x; i < 64; i += 32)
+    StartCopy<16>(shared + i * 8, i < 32 ? a + i * 8 : b + (i - 32) * 8, true);
+  EndCopyGroup();
+  if (waits) WaitForCopyGroups<0>();
+  __syncwarp();
+  uint32_t left[4], right[4];
+  LoadMatrices(left, PlaceOf(shared + threadIdx.x % 16 * 16 + threadIdx.x / 16 * 8));
+  const Bf16* from = shared + 256;
+  if (is_transposed) {
+    from += (threadIdx.x / 16 * 8 + threadIdx.x % 8) * 16 + threadIdx.x / 8 % 2 * 8;
+    LoadMatrices(right, PlaceOf(from));
+  } else {
+    from += threadIdx.x % 16 * 16 + threadIdx.x / 16 * 8;
+    LoadMatricesTransposed(right, PlaceOf(from));
+  }
+  for (unsigned half = 0; half < 2; ++half) {
+    float sums[4] = {1, 1, 1, 1};
+    MultiplyAdd<Bf16>(sums, left, right[half * 2], right[half * 2 + 1]);
+    for (unsigned i = 0; i < 4; ++i)
+      c[(threadIdx.x / 4 + i / 2 * 8) * 16 + half * 8 + threadIdx.x % 4 * 2 + i % 2] = sums[i];
+  }
+}
+
+__global__ void RoundTwoKernel(const float* from, uint32_t* bf16, uint32_t* f16) {
+  *bf16 = RoundTwo<Bf16>(from[0], from[1]);
+  *f16 = RoundTwo<F16>(from[0], from[1]);
 }
 
 class CudaEmulatorTest : public testing::Test {
@@ -171,23 +195,36 @@ TEST_F(CudaEmulatorTest, AWritePastSharedMemoryFails) {
   EXPECT_EQ(cudaStreamSynchronize(stream_), cudaErrorLaunchFailure);
 }
 
-TEST_F(CudaEmulatorTest, TilesMultiply) {
-  std::vector<__nv_bfloat16> a(256), b(256);
+TEST_F(CudaEmulatorTest, SquaresMultiplyOnceTheirCopiesWereWaitedFor) {
+  std::vector<Bf16> a(256), b(256), b_columns(256);
   std::vector<float> want(256, 1.0f);
   const auto small = [](size_t i) { return static_cast<float>(i % 13) - 6.0f; };  // exact in bf16
   for (size_t i = 0; i < 256; ++i) {
-    a[i].bits = static_cast<unsigned short>(__float_as_uint(small(i)) >> 16);
-    b[i].bits = static_cast<unsigned short>(__float_as_uint(small(3 * i)) >> 16);
+    a[i] = engine::ToBf16(small(i));
+    b[i] = engine::ToBf16(small(3 * i));
+    b_columns[i % 16 * 16 + i / 16] = b[i];
   }
   for (size_t row = 0; row < 16; ++row)
     for (size_t col = 0; col < 16; ++col)
       for (size_t k = 0; k < 16; ++k)
-        want[row * 16 + col] += small(row * 16 + k) * small(3 * (col * 16 + k));
-  const __nv_bfloat16* device_a = OnDevice(a);
-  const __nv_bfloat16* device_b = OnDevice(b);
-  float* out = OnDevice(std::vector<float>(256));
-  ASSERT_TRUE(Launch(&TileKernel, LaunchShape{1, 32, 0}, context_, device_a, device_b, out).ok());
-  EXPECT_EQ(OnHost(out, 256), want);
+        want[row * 16 + col] += small(row * 16 + k) * small(3 * (k * 16 + col));
+  const auto product = [&](const std::vector<Bf16>& right, bool is_transposed, bool waits) {
+    float* out = OnDevice(std::vector<float>(256));
+    EXPECT_TRUE(Launch(&SquareKernel, LaunchShape{1, 32, 1024}, context_, OnDevice(a),
+                       OnDevice(right), is_transposed, waits, out)
+                    .ok());
+    return OnHost(out, 256);
+  };
+  EXPECT_EQ(product(b, false, true), want);
+  EXPECT_EQ(product(b_columns, true, true), want);
+  EXPECT_TRUE(std::isnan(product(b, false, false)[0]));
+}
+
+TEST_F(CudaEmulatorTest, TwoNumbersAreRoundedToNearestTiesToEven) {
+  uint32_t* out = OnDevice(std::vector<uint32_t>(2));
+  const float* from = OnDevice(std::vector<float>{1.00390625f, -1.01171875f});  // ties in bf16
+  ASSERT_TRUE(Launch(&RoundTwoKernel, LaunchShape{1, 1, 0}, context_, from, out, out + 1).ok());
+  EXPECT_EQ(OnHost(out, 2), (std::vector<uint32_t>{0xbf823f80u, 0xbc0c3c04u}));
 }
 
 TEST_F(CudaEmulatorTest, TheHostMayNotTouchDeviceMemory) {

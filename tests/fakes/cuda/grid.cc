@@ -5,6 +5,7 @@
 
 #include <algorithm>
 #include <cstring>
+#include <deque>
 #include <memory>
 #include <numeric>
 #include <optional>
@@ -12,6 +13,7 @@
 #include <vector>
 
 #include "aio/base/check.h"
+#include "engine/kernels/cuda/dynamic_shared.h"
 #include "tests/fakes/cuda/fiber.h"
 
 thread_local constinit uint3 threadIdx = {}, blockIdx = {};
@@ -26,6 +28,8 @@ constexpr size_t kStackBytes = size_t{256} << 10;
 constexpr size_t kGuardBytes = 64;
 constexpr std::byte kPoison{0xff};  // NaN, as fp32 and in 16 bits
 
+using engine::cuda::kDynamicSharedAlignment;
+
 enum class State : uint8_t { kReady, kAtBlockBarrier, kAtWarpBarrier, kEnded };
 
 // What the lanes of a warp show each other; two, used in turn, as one may be read still.
@@ -33,12 +37,20 @@ struct Exchanged {
   uint64_t lanes[2][kLanes] = {};
 };
 
+struct StartedCopy {
+  void* to;
+  const void* from;  // null: zeros
+  size_t bytes;
+};
+using CopyGroup = std::vector<StartedCopy>;
+
 struct Thread {
   State state = State::kReady;
   uint3 place = {};
   uint32_t num_block_barriers = 0;
   uint32_t num_warp_barriers = 0;
   uint32_t num_exchanges = 0;
+  std::deque<CopyGroup> copies{1};  // the last one has not ended
   std::optional<Fiber> fiber;
 };
 
@@ -79,7 +91,7 @@ class Block {
         warps_((num_threads_ + kLanes - 1) / kLanes),
         warp_barriers_(warps_.size()),
         order_(num_threads_),
-        shared_(grid.shared_bytes + kGuardBytes + 16) {
+        shared_(grid.shared_bytes + kGuardBytes + kDynamicSharedAlignment) {
     STRATA_CHECK(num_threads_ <= kMaxThreads);
     std::iota(order_.begin(), order_.end(), 0);
     if (grid.order == ThreadOrder::kDescending) std::reverse(order_.begin(), order_.end());
@@ -118,7 +130,7 @@ class Block {
 
   std::byte* shared() {
     auto at = reinterpret_cast<uintptr_t>(shared_.data());
-    return shared_.data() + ((at + 15) / 16 * 16 - at);
+    return shared_.data() + (-at & (kDynamicSharedAlignment - 1));
   }
   uint32_t lane() const { return current_ % kLanes; }
 
@@ -144,11 +156,31 @@ class Block {
     return lanes;
   }
 
+  void BeginCopy(const StartedCopy& copy) {
+    IgnoreBegin();
+    threads_[current_].copies.back().push_back(copy);
+    IgnoreEnd();
+  }
+  void CloseCopyGroup() {
+    IgnoreBegin();
+    threads_[current_].copies.emplace_back();
+    IgnoreEnd();
+  }
+  size_t num_copy_groups() const { return threads_[current_].copies.size() - 1; }
+  CopyGroup TakeCopyGroup() {
+    IgnoreBegin();
+    CopyGroup first = std::move(threads_[current_].copies.front());
+    threads_[current_].copies.pop_front();
+    IgnoreEnd();
+    return first;
+  }
+
  private:
   void Start(uint32_t index) {
     Thread& thread = threads_[index];
     thread.state = State::kReady;
     thread.num_block_barriers = thread.num_warp_barriers = thread.num_exchanges = 0;
+    thread.copies.assign(1, {});
     thread.place = {index % grid_.threads.x, index / grid_.threads.x % grid_.threads.y,
                     index / grid_.threads.x / grid_.threads.y};
     thread.fiber.emplace(stacks_.at(index), kStackBytes, &Block::Enter);
@@ -238,6 +270,19 @@ void WarpBarrier() { running->WaitForWarp(); }
 int LaneOfThread() { return static_cast<int>(running->lane()); }
 const uint64_t* Exchange(const void* mine, size_t bytes) { return running->Exchange(mine, bytes); }
 void* SharedMemory() { return running->shared(); }
+
+void BeginCopy(void* to, const void* from, size_t bytes) { running->BeginCopy({to, from, bytes}); }
+void CloseCopyGroup() { running->CloseCopyGroup(); }
+void FinishCopyGroups(size_t left) {
+  for (size_t over = running->num_copy_groups(); over > left; --over) {
+    for (const StartedCopy& copy : running->TakeCopyGroup()) {
+      if (copy.from == nullptr)
+        std::memset(copy.to, 0, copy.bytes);
+      else
+        std::memcpy(copy.to, copy.from, copy.bytes);
+    }
+  }
+}
 
 std::string RunGrid(const Grid& grid, const std::function<void()>& thread) {
   static thread_local Stacks stacks;

@@ -67,6 +67,11 @@ int LaneOfThread();
 // each of the 32 showed: 8 bytes per lane, valid until the lane's next exchange but one.
 const uint64_t* Exchange(const void* mine, size_t bytes);
 void* SharedMemory();  // DynamicShared()'s
+// A thread's asynchronous copies to shared memory (tensor_cores.h): made only when they are waited
+// for. `from` null: zeros.
+void BeginCopy(void* to, const void* from, size_t bytes);
+void CloseCopyGroup();
+void FinishCopyGroups(size_t left);
 
 cudaError_t LaunchGrid(dim3 grid, dim3 block, size_t shared_bytes, cudaStream_t stream,
                        const void* kernel, std::function<void()> body);

@@ -3,7 +3,11 @@
 
 #include <cuda_runtime.h>
 
+#include <cstddef>
+
 namespace strata::engine::cuda {
+
+inline constexpr size_t kDynamicSharedAlignment = 256;
 
 template <typename T>
 T* DynamicShared() {
