@@ -109,9 +109,11 @@ Status NcclLink::TryOut() {
   // Rank r adds (r + 1) (s + 1) to what rank s has in the end.
   std::vector<float> numbers(world);
   for (uint64_t s = 0; s < world; ++s) numbers[s] = static_cast<float>((rank() + 1) * (s + 1));
-  STRATA_RETURN_IF_ERROR(tiering::CudaStatus(
-      cudaMemcpy(whole.data(), numbers.data(), whole.size(), cudaMemcpyHostToDevice),
-      "copy to the GPU"));
+  // On the stream: a cudaMemcpy() of memory that is not pinned may arrive after it has returned.
+  STRATA_RETURN_IF_ERROR(
+      tiering::CudaStatus(cudaMemcpyAsync(whole.data(), numbers.data(), whole.size(),
+                                          cudaMemcpyHostToDevice, trial->native()),
+                          "copy to the GPU"));
   const std::span<std::byte> sum = whole.subspan(rank() * own_bytes, own_bytes);
   STRATA_RETURN_IF_ERROR(ReduceScatter(stream, whole, sum, DType::kF32));
   STRATA_RETURN_IF_ERROR(AllGather(stream, sum, gathered));
