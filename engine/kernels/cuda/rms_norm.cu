@@ -1,5 +1,6 @@
 // RMSNorm and its backward. A row is a block's; the gradient of the weight, a sum over rows, is
-// another kernel's, in which a warp holds columns and goes through the rows. Bits are the host's.
+// another kernel's, in which half a warp holds columns and goes through the rows. Bits are the
+// host's.
 #include "engine/kernels/cuda/for_packs.h"
 #include "engine/kernels/cuda/row_operations.h"
 #include "engine/kernels/cuda/row_sums.h"
@@ -103,18 +104,20 @@ __global__ void __launch_bounds__(kThreads)
 }
 
 constexpr unsigned kGradientThreads = 256;
-constexpr unsigned kGradientCols = 32;  // of a block: one per thread of the warp that adds
+// Of a block: a sector of memory of 16 bits, so that models of 2048 columns keep 128 blocks busy.
+constexpr unsigned kGradientCols = 16;
+constexpr unsigned kGradientTileRows = 256;
 
 // weight_gradient[col] += the terms of all rows, one after the other. A block has a few columns:
-// all threads multiply a tile of rows, of which the first warp adds the one before.
+// all threads multiply a tile of rows, of which the first few add the one before.
 template <typename T, size_t kPack>
 __global__ void __launch_bounds__(kGradientThreads)
     RmsNormWeightGradientKernel(View<const T> x, View<const T> dy, const float* inverse_rms,
                                 float* weight_gradient, size_t rows, size_t cols) {
   constexpr unsigned kThreadsPerRow = kGradientCols / kPack;
   constexpr unsigned kRowsAtOnce = kGradientThreads / kThreadsPerRow;
-  constexpr unsigned kPasses = kRowsAtOnce < 128 ? 128 / kRowsAtOnce : 1;
-  constexpr unsigned kTileRows = kRowsAtOnce * kPasses;
+  constexpr unsigned kTileRows = kGradientTileRows;
+  constexpr unsigned kPasses = kTileRows / kRowsAtOnce;
   __shared__ __align__(16) float stage[2][kTileRows][kGradientCols];
   const size_t first_col = size_t{blockIdx.x} * kGradientCols;
   const unsigned own_col = threadIdx.x % kThreadsPerRow * kPack;
