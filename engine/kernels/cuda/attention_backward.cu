@@ -126,7 +126,8 @@ __global__ void __launch_bounds__(kThreads, 2) AttentionKeysBackwardKernel(Atten
     if (next.head < end_head) start_load(next, turn ^ 1);
     // Of the first query, from the warp's first key on.
     const int place = static_cast<int>(first_query - first_key) - static_cast<int>(row_of_warp);
-    if (place + static_cast<int>(kCols) <= 0) continue;  // none of these queries sees a key
+    // None of these queries sees a key of the warp, or it has none.
+    if (place + static_cast<int>(kCols) <= 0 || row_of_warp >= num_keys) continue;
     Sums<kStrips, kCols> probabilities, gradients;
     const float *log_sum_exp = memory.LogSumExp(turn), *dots = memory.Dots(turn);
     const auto numbers = [&](unsigned, unsigned, unsigned col) {
@@ -203,7 +204,8 @@ __global__ void __launch_bounds__(kThreads, 2)
     if (first_key + kCols < end_key) start_load(first_key + kCols, turn ^ 1);
     // Of the warp's first query, from the first key on.
     const int place = static_cast<int>(first_query + row_of_warp - first_key);
-    if (place + static_cast<int>(kRowsOfWarp) <= 0) continue;  // it sees none of these keys
+    // The warp sees none of these keys, or has no query.
+    if (place + static_cast<int>(kRowsOfWarp) <= 0 || row_of_warp >= num_queries) continue;
     Sums<kStrips, kCols> probabilities, gradients;
     const auto numbers = [&](unsigned strip, unsigned half, unsigned) {
       return of_rows[strip][half];

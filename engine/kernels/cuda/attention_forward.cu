@@ -96,9 +96,9 @@ __global__ void __launch_bounds__(kThreads, 2) AttentionForwardKernel(AttentionA
     WaitForCopyGroups<0>();
     __syncthreads();  // keys are there, and nobody reads the values before
     start_load(v, first_key, values);
-    // Of the warp's first query, within the tile: less than 0 where that sees none of the keys.
+    // Of the warp's first query, within the tile: less than 0 where it sees none of the keys.
     const int place = static_cast<int>(first_query + row_of_warp - first_key);
-    const bool sees = place + static_cast<int>(kRowsOfWarp) > 0;
+    const bool sees = place + static_cast<int>(kRowsOfWarp) > 0 && row_of_warp < num_queries;
     Sums<kStrips, kKeys> scores;
     if (sees) MultiplyTransposed(queries, row_of_warp, keys, scores);
     WaitForCopyGroups<0>();
