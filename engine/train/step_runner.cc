@@ -336,11 +336,17 @@ Status StepRunner::Update(const OpPayload& payload, Blocks b,
   const uint64_t shard_start =
       layout.options.shards_optimizer() ? parts_.communicator->rank() * unit.shard_elements : 0;
 
-  // One slice per tensor, as some are decayed and some are not.
-  for (const TensorSpec& tensor : layout.unit_specs[payload.unit].tensors) {
-    uint64_t begin = std::max(tensor.offset_elements, shard_start + chunk.first_element);
-    uint64_t end = std::min(tensor.offset_elements + tensor.num_elements,
-                            shard_start + chunk.first_element + chunk.num_elements);
+  // One slice per tensor, as some are decayed and some are not, and of the padding behind it: its
+  // gradient is zero, so it stays zero, also where weights are written to new memory.
+  const std::vector<TensorSpec>& tensors = layout.unit_specs[payload.unit].tensors;
+  const uint64_t chunk_begin = shard_start + chunk.first_element;
+  const uint64_t chunk_end = chunk_begin + chunk.num_elements;
+  for (size_t i = 0; i < tensors.size(); ++i) {
+    const TensorSpec& tensor = tensors[i];
+    const uint64_t tensor_end =
+        i + 1 < tensors.size() ? tensors[i + 1].offset_elements : unit.whole_elements;
+    const uint64_t begin = std::max(tensor.offset_elements, chunk_begin);
+    const uint64_t end = std::min(tensor_end, chunk_end);
     if (begin >= end) continue;
     AdamHyperparameters hyper = options_.adam;
     if (tensor.is_norm && !options_.decays_norms) hyper.weight_decay = 0;

@@ -254,6 +254,9 @@ const std::vector<Model> kModels = {
     {.name = "bf16_tied", .tied = true},
     {.name = "bf16_fp32_state", .state = "fp32"},
     {.name = "bf16_int8_state", .state = "int8"},
+    // Padding between a norm and what follows it, in weights that are written to new memory.
+    {.name = "bf16_padded_fp32_state", .state = "fp32", .hidden_size = 32},
+    {.name = "fp16_padded", .precision = "fp16", .hidden_size = 32},
     {.name = "bf16_unclipped_one_micro_batch", .clipping = "0", .accumulation = 1},
     {.name = "fp32_four_micro_batches", .precision = "fp32", .accumulation = 4}};
 
