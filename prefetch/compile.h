@@ -29,7 +29,7 @@ Result<StepPlan> Compile(const Trace& trace, const CompileOptions& options);
 // The best of several compilations (prefetch depths and kept bytes) by simulated step time on
 // `hardware`; of those of about the same time, one that fetches at least two ops ahead, and then
 // the one that writes and reads least.
-// kResourceExhausted as above, plus the smallest budgets that would fit (SmallestBudgets).
+// kResourceExhausted as above; SmallestBudgets says what would fit.
 Result<StepPlan> CompileBest(const Trace& trace, const Budgets& budgets, const Hardware& hardware);
 
 // Budgets close to the smallest under which the trace compiles: first the least device memory

@@ -1,5 +1,3 @@
-#include <fmt/format.h>
-
 #include <algorithm>
 #include <array>
 #include <atomic>
@@ -9,7 +7,6 @@
 #include <vector>
 
 #include "aio/base/start_thread.h"
-#include "aio/base/units.h"
 #include "prefetch/compile.h"
 #include "prefetch/simulate.h"
 
@@ -23,15 +20,6 @@ constexpr double kSameBytes = 0.001;
 // A plan that fetches less far ahead stalls whenever a transfer takes longer than the model says.
 constexpr uint32_t kSafeDepth = 2;
 constexpr std::array<uint64_t, 5> kKeptSixteenths = {2, 4, 6, 8, 11};  // of host memory
-
-Status NameSmallest(const Trace& trace, const Budgets& budgets, const Status& failure) {
-  if (failure.code() != Code::kResourceExhausted) return failure;
-  Result<Budgets> smallest = SmallestBudgets(trace, budgets);
-  if (!smallest.ok()) return failure;
-  return ResourceExhausted(fmt::format("{}; the smallest budgets that fit are device {}, host {}",
-                                       failure.message(), FormatBytes(smallest->device_bytes),
-                                       FormatBytes(smallest->host_bytes)));
-}
 
 // What is wanted of a plan: first time, then that it fetches ahead, then few bytes written, which
 // wear the drive, then few read.
@@ -148,7 +136,7 @@ Status TryAll(const Budgets& budgets, Contest* contest) {
 Result<StepPlan> CompileBest(const Trace& trace, const Budgets& budgets, const Hardware& hardware) {
   Contest contest(trace, hardware);
   Status status = TryAll(budgets, &contest);
-  if (!status.ok()) return NameSmallest(trace, budgets, status);
+  if (!status.ok()) return status;
   return Compile(trace, contest.best_options());
 }
 

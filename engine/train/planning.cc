@@ -82,9 +82,15 @@ Status WithSmallestBudgets(const Status& failure, const PlannedRun& run, const B
   if (failure.code() != Code::kResourceExhausted) return failure;
   Result<Budgets> smallest = SmallestRunBudgets(run, budgets);
   if (!smallest.ok()) return failure;
-  std::string advice = fmt::format(
-      "{}\n  the smallest budgets that fit: [memory] device = \"{}MiB\", host = \"{}MiB\"",
-      failure.message(), CeilDiv(smallest->device_bytes, 1_MiB),
+  std::string advice = failure.message();
+  if (run.staging_bytes > 0) {
+    advice +=
+        fmt::format("\n  of [memory] host = {}, {} are for writing checkpoints",
+                    FormatBytes(run.config.memory.host_bytes), FormatBytes(run.staging_bytes));
+  }
+  advice += fmt::format(
+      "\n  the smallest budgets that fit: [memory] device = \"{}MiB\", host = \"{}MiB\"",
+      CeilDiv(smallest->device_bytes, 1_MiB),
       CeilDiv(smallest->host_bytes + run.staging_bytes, 1_MiB));
   advice += "\n  or, with these budgets: a smaller train_micro_batch_size_per_gpu or seq_len";
   if (const char* key = SmallerTilesBy(run)) advice += fmt::format(", or a smaller {}", key);
