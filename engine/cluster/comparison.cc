@@ -15,6 +15,15 @@ std::vector<OffloadDevice> Devices(bool has_drives) {
   return devices;
 }
 
+// Those that there are for such a run.
+std::vector<ZeroChoice> ChoicesOf(const RunConfig& config, const Limits& limits) {
+  std::vector<ZeroChoice> choices = AllChoices(!limits.nvme_paths.empty());
+  std::erase_if(choices, [&](const ZeroChoice& choice) {
+    return !CheckSupported(WithChoice(config, choice, limits.nvme_paths)).ok();
+  });
+  return choices;
+}
+
 struct Change {
   std::string text;
   RunConfig config;
@@ -27,7 +36,7 @@ bool IsFurther(const ZeroChoice& a, const ZeroChoice& b) {
 
 std::vector<Change> Choices(const RunConfig& config, const Limits& limits) {
   std::vector<Change> changes;
-  for (const ZeroChoice& choice : AllChoices(!limits.nvme_paths.empty())) {
+  for (const ZeroChoice& choice : ChoicesOf(config, limits)) {
     if (!IsFurther(choice, ChoiceOf(config))) continue;
     changes.push_back({Describe(choice), WithChoice(config, choice, limits.nvme_paths)});
   }
@@ -139,7 +148,7 @@ std::vector<ZeroChoice> AllChoices(bool has_drives) {
 Result<std::vector<PlanOutcome>> Compare(const RunConfig& config,
                                          const prefetch::Hardware& hardware, const Limits& limits) {
   std::vector<PlanOutcome> outcomes;
-  for (const ZeroChoice& choice : AllChoices(!limits.nvme_paths.empty())) {
+  for (const ZeroChoice& choice : ChoicesOf(config, limits)) {
     STRATA_ASSIGN_OR_RETURN(PlanOutcome outcome,
                             TryPlan(WithChoice(config, choice, limits.nvme_paths), hardware,
                                     limits.nvme_capacity_bytes));

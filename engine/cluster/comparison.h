@@ -17,7 +17,7 @@ struct Limits {
 // Stages 0 to 3 with every offload that they have and the drives allow, least offloaded first.
 std::vector<ZeroChoice> AllChoices(bool has_drives);
 
-// One outcome per choice, in their order.
+// One outcome per choice that there is for such a run (CheckSupported), in their order.
 Result<std::vector<PlanOutcome>> Compare(const RunConfig& config,
                                          const prefetch::Hardware& hardware, const Limits& limits);
 

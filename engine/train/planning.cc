@@ -35,18 +35,6 @@ Tier TierOf(OffloadDevice device) {
   return Tier::kDevice;
 }
 
-Status CheckSupported(const RunConfig& config) {
-  const uint64_t stage = config.zero.stage;
-  const bool updates_part = config.train.world_size > 1 && (stage == 1 || stage == 2);
-  if (updates_part && config.train.precision == Precision::kFp32) {
-    return Unimplemented(fmt::format(
-        "[zero_optimization] stage = {} on {} ranks with precision fp32: set stage = 3, or "
-        "precision = \"bf16\"",
-        stage, config.train.world_size));
-  }
-  return OkStatus();
-}
-
 uint32_t ResolveThreads(const RunConfig& config) {
   if (config.train.threads > 0) return static_cast<uint32_t>(config.train.threads);
   return std::max(1u, std::thread::hardware_concurrency());
@@ -290,6 +278,18 @@ Result<PlannedRun> PrepareRun(const RunConfig& config) {
   run.program = MakeProgramOf(run, ways.back().kind, run.pending_homes);
   run.staging_bytes = StagingBytes(run.layout);
   return run;
+}
+
+Status CheckSupported(const RunConfig& config) {
+  const uint64_t stage = config.zero.stage;
+  const bool updates_part = config.train.world_size > 1 && (stage == 1 || stage == 2);
+  if (updates_part && config.train.precision == Precision::kFp32) {
+    return Unimplemented(fmt::format(
+        "[zero_optimization] stage = {} on {} ranks with precision fp32: set stage = 3, or "
+        "precision = \"bf16\"",
+        stage, config.train.world_size));
+  }
+  return OkStatus();
 }
 
 Status CompileRun(const prefetch::Hardware& hardware, PlannedRun& run) {

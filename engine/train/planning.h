@@ -113,6 +113,10 @@ void AccountForVerify(const RunConfig& config, prefetch::Hardware& hardware);
 // with the smallest budgets that would, and what else to change.
 Result<PlannedRun> PlanRun(const RunConfig& config, const prefetch::Hardware& hardware);
 
+// Whether there are runs with such stages, ranks and precision at all; kUnimplemented, with what to
+// change.
+Status CheckSupported(const RunConfig& config);
+
 // Everything that does not depend on the machine's rates: layout, model, program. A first half of
 // PlanRun, for measuring rates before the plan is made.
 Result<PlannedRun> PrepareRun(const RunConfig& config);

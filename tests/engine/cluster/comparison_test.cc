@@ -49,6 +49,25 @@ TEST(Comparison, WhatIsMissingIsWhatWouldDo) {
   EXPECT_GT(num_fit, 0u);
 }
 
+// In fp32 weights are their own masters, which stages 1 and 2 would have to tell apart.
+TEST(Comparison, WhatAPrecisionDoesNotHaveIsNeitherARowNorAnAdvice) {
+  Cluster cluster = SmallCluster(96_MiB, 256_MiB, 2);
+  const RunConfig config =
+      OrDie(MakeRunConfig(cluster, SmallModel(), {.model = "", .seq_len = 512, .micro_batch = 2},
+                          {.stage = 0}, {"train.precision=fp32"}));
+  const auto is_missing = [](const ZeroChoice& choice) {
+    return choice.stage == 1 || choice.stage == 2;
+  };
+  const std::vector<PlanOutcome> rows =
+      OrDie(Compare(config, HardwareOf(cluster), LimitsOf(cluster)));
+  EXPECT_EQ(rows.size(), 1u + 9u);
+  const std::vector<Advice> advice =
+      OrDie(AdviseOn(config, HardwareOf(cluster), LimitsOf(cluster)));
+  EXPECT_FALSE(advice.empty());
+  for (const PlanOutcome& row : rows) EXPECT_FALSE(is_missing(row.choice));
+  for (const Advice& one : advice) EXPECT_FALSE(is_missing(one.outcome.choice));
+}
+
 TEST(Comparison, DrivesThatAreTooSmallAreTold) {
   Cluster cluster = SmallCluster(1_GiB, 1_GiB, 2);
   RunConfig config = SmallRun(
