@@ -10,6 +10,7 @@
 #include "aio/base/log.h"
 #include "engine/kernels/cuda/attention.h"
 #include "engine/kernels/cuda/cublas_lt.h"
+#include "engine/kernels/cuda/plain_product.h"
 #include "engine/kernels/cuda/products.h"
 #include "engine/kernels/cuda/row_kernels.h"
 #include "tiering/cuda_status.h"
@@ -71,7 +72,7 @@ Result<std::unique_ptr<Kernels>> MakeCudaKernels(std::optional<uint32_t> gpu) {
       tiering::CudaStatus(cudaSetDevice(static_cast<int>(*gpu)), "choose it").With(name));
   STRATA_ASSIGN_OR_RETURN(const cublas_lt::Library library, cublas_lt::Load().With(name));
   STRATA_ASSIGN_OR_RETURN(std::unique_ptr<cuda::CudaProducts> products,
-                          cuda::CudaProducts::Create(library).With(name));
+                          cuda::CudaProducts::Create(library, &cuda::PlainProduct).With(name));
   Log(Severity::kInfo, "kernels", "{}: products by {}", name, products->library_name());
   return std::unique_ptr<Kernels>(std::make_unique<CudaKernels>(std::move(products)));
 }

@@ -6,6 +6,7 @@
 #include <utility>
 
 #include "aio/base/check.h"
+#include "aio/base/log.h"
 
 namespace strata::engine::cuda {
 namespace {
@@ -109,6 +110,9 @@ class CudaProducts::Plan {
     return std::unique_ptr<const Plan>(std::move(plan));
   }
 
+  // Else there is nothing to run.
+  bool has_algorithm() const { return has_algorithm_; }
+
   lt::Error Run(lt::Handle handle, const Matrix& a, const Matrix& b, const Matrix& out,
                 Output output, std::span<std::byte> workspace, void* stream) const {
     const float alpha = 1, beta = output == Output::kAccumulate ? 1 : 0;
@@ -168,14 +172,16 @@ class CudaProducts::Plan {
                       preference.get(), 1, &choice, &count);
     const lt::Error state = error != lt::kSuccess ? error : choice.state;
     if (state == lt::kNotSupported || (state == lt::kSuccess && count == 0)) {
-      return Unimplemented(
-          fmt::format("cuBLASLt has no algorithm for the {}: use fp32 or bf16 "
-                      "(train.precision), or a newer cuBLASLt",
-                      cuda::Describe(shape)));
+      Log(Severity::kWarning, "kernels",
+          "cuBLASLt has no algorithm for the {}: it is multiplied without tensor cores, many times "
+          "slower; a newer cuBLASLt may have one",
+          cuda::Describe(shape));
+      return OkStatus();
     }
     if (state != lt::kSuccess) return Failure(table_, state, "choose an algorithm");
     STRATA_CHECK(choice.workspace_bytes <= kMatMulWorkspaceBytes);
     algorithm_ = choice.algorithm;
+    has_algorithm_ = true;
     return OkStatus();
   }
 
@@ -183,21 +189,23 @@ class CudaProducts::Plan {
   Owned<lt::Product> product_;
   Owned<lt::Layout> first_, second_, out_;
   lt::Algorithm algorithm_ = {};
+  bool has_algorithm_ = false;
 };
 
-CudaProducts::CudaProducts(const lt::Library& library, lt::Handle handle)
-    : library_(library), handle_(handle) {}
+CudaProducts::CudaProducts(const lt::Library& library, lt::Handle handle, SlowProduct slow_product)
+    : library_(library), handle_(handle), slow_product_(slow_product) {}
 
 CudaProducts::~CudaProducts() {
   plans_.clear();
   library_.table.destroy(handle_);
 }
 
-Result<std::unique_ptr<CudaProducts>> CudaProducts::Create(const lt::Library& library) {
+Result<std::unique_ptr<CudaProducts>> CudaProducts::Create(const lt::Library& library,
+                                                           SlowProduct slow_product) {
   lt::Handle handle = nullptr;
   if (const lt::Error error = library.table.create(&handle); error != lt::kSuccess)
     return Failure(library.table, error, "begin").With(library.name);
-  return std::unique_ptr<CudaProducts>(new CudaProducts(library, handle));
+  return std::unique_ptr<CudaProducts>(new CudaProducts(library, handle, slow_product));
 }
 
 Result<const CudaProducts::Plan*> CudaProducts::PlanOf(const ProductShape& shape) {
@@ -224,6 +232,8 @@ Status CudaProducts::MatMul(const Kernels::Stream& stream, const Matrix& a, Tran
                     Describe(shape)));
   }
   STRATA_ASSIGN_OR_RETURN(const Plan* plan, PlanOf(shape));
+  if (!plan->has_algorithm())
+    return slow_product_(stream, a, transpose_a, b, transpose_b, out, output);
   const lt::Error error = plan->Run(handle_, a, b, out, output, workspace, stream.native_stream);
   return error == lt::kSuccess ? OkStatus() : Failure(library_.table, error, Describe(shape));
 }

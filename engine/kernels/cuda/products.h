@@ -38,26 +38,35 @@ struct ProductShape {
   auto operator<=>(const ProductShape&) const = default;
 };
 
+// Multiplies what the library cannot (plain_product.h, which not every build has).
+using SlowProduct = Status (*)(const Kernels::Stream& stream, const Matrix& a,
+                               Transpose transpose_a, const Matrix& b, Transpose transpose_b,
+                               const Matrix& out, Output output);
+
 // Thread-safe. Of the device that was current when it was made.
 class CudaProducts {
  public:
-  static Result<std::unique_ptr<CudaProducts>> Create(const cublas_lt::Library& library);
+  static Result<std::unique_ptr<CudaProducts>> Create(const cublas_lt::Library& library,
+                                                      SlowProduct slow_product);
   ~CudaProducts();
 
   const std::string& library_name() const { return library_.name; }
 
-  // Kernels::MatMul. kUnimplemented where cuBLASLt has no such product.
+  // Kernels::MatMul. Where cuBLASLt has no algorithm for a shape, that is logged once, and the slow
+  // product takes it. kUnimplemented of outputs that are neither fp32 nor in the operands' format.
   Status MatMul(const Kernels::Stream& stream, const Matrix& a, Transpose transpose_a,
                 const Matrix& b, Transpose transpose_b, const Matrix& out, Output output,
                 std::span<std::byte> workspace);
 
  private:
   class Plan;  // a product of one shape, ready to be run
-  CudaProducts(const cublas_lt::Library& library, cublas_lt::Handle handle);
+  CudaProducts(const cublas_lt::Library& library, cublas_lt::Handle handle,
+               SlowProduct slow_product);
   Result<const Plan*> PlanOf(const ProductShape& shape);
 
   const cublas_lt::Library library_;
   const cublas_lt::Handle handle_;
+  const SlowProduct slow_product_;
   std::mutex mutex_;
   std::map<ProductShape, std::unique_ptr<const Plan>> plans_;  // only grows
 };

@@ -20,8 +20,13 @@ class DeviceCopy {
     const size_t offset = reinterpret_cast<uintptr_t>(host.data()) % kAlignmentBytes;
     STRATA_CHECK(cudaMalloc(&memory_, host.size() + offset + 1) == cudaSuccess);
     data_ = static_cast<std::byte*>(memory_) + offset;
-    STRATA_CHECK(cudaMemcpy(data_, host.data(), host.size(), cudaMemcpyHostToDevice) ==
+    // Not by cudaMemcpy(): of memory that is not pinned, its copy may arrive after it has returned.
+    cudaStream_t stream = nullptr;
+    STRATA_CHECK(cudaStreamCreateWithFlags(&stream, cudaStreamNonBlocking) == cudaSuccess);
+    STRATA_CHECK(cudaMemcpyAsync(data_, host.data(), host.size(), cudaMemcpyHostToDevice, stream) ==
                  cudaSuccess);
+    STRATA_CHECK(cudaStreamSynchronize(stream) == cudaSuccess);
+    STRATA_CHECK(cudaStreamDestroy(stream) == cudaSuccess);
   }
   ~DeviceCopy() { STRATA_CHECK(cudaFree(memory_) == cudaSuccess); }
   DeviceCopy(const DeviceCopy&) = delete;

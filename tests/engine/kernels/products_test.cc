@@ -6,8 +6,9 @@
 
 #include <optional>
 
+#include "engine/kernels/cuda/plain_product.h"
 #include "tests/engine/kernels/device_copy.h"
-#include "tests/engine/kernels/kernels_testing.h"
+#include "tests/engine/kernels/matmul_testing.h"
 #include "tests/fakes/cuda/emulator.h"
 #include "tests/fakes/cuda/fake_cublas_lt.h"
 #include "tests/or_die.h"
@@ -25,7 +26,7 @@ class ProductsTest : public testing::Test {
  protected:
   ProductsTest() : workspace_(workspace_memory_.view()) {
     RecordOfCublasLt() = {};
-    products_ = OrDie(CudaProducts::Create(OrDie(cublas_lt::Load())));
+    products_ = OrDie(CudaProducts::Create(OrDie(cublas_lt::Load()), &PlainProduct));
     EXPECT_EQ(cudaStreamCreateWithFlags(&stream_, cudaStreamNonBlocking), cudaSuccess);
   }
   ~ProductsTest() override {
@@ -89,7 +90,8 @@ TEST_F(ProductsTest, TheSameShapeElsewhereTakesTheSameAlgorithmInEveryProcess) {
   multiply_at(2);
   multiply_at(3);
   EXPECT_EQ(RecordOfCublasLt().choices, 1u);
-  products_ = OrDie(CudaProducts::Create(OrDie(cublas_lt::Load())));  // as another process has it
+  products_ = OrDie(
+      CudaProducts::Create(OrDie(cublas_lt::Load()), &PlainProduct));  // as another process has it
   multiply_at(5);
   const std::vector<uint64_t>& algorithms = RecordOfCublasLt().algorithms;
   ASSERT_EQ(algorithms.size(), 4u);
@@ -112,16 +114,26 @@ TEST_F(ProductsTest, PromisesNoMoreAlignmentThanThereIs) {
   EXPECT_EQ(RecordOfCublasLt().choices, 4u);  // 2, 4, 8 and 16 bytes
 }
 
-TEST_F(ProductsTest, WhatTheLibraryCannotDoIsUnimplementedAndSaysWhich) {
+TEST_F(ProductsTest, WhatTheLibraryCannotDoIsSaidOnceAndMultipliedWithoutIt) {
+  const Case size{9, 7, 12};
   const TestMatrix a = Random(1, DType::kBf16, 9, 12), b = Random(2, DType::kBf16, 7, 12);
   const TestMatrix out = Poisoned(DType::kF32, 9, 7);
   const DeviceMatrix on_a(a), on_b(b), on_out(out);
   fakes::cuda::SetCublasLtHasAlgorithms(false);
-  const Status status = Multiply(on_a, on_b, on_out);
+  testing::internal::CaptureStderr();
+  ExpectOk(Multiply(on_a, on_b, on_out));
+  ExpectOk(Multiply(on_a, on_b, on_out, Output::kAccumulate));
   fakes::cuda::SetCublasLtHasAlgorithms(true);
-  EXPECT_EQ(status.code(), Code::kUnimplemented);
-  EXPECT_THAT(status.message(), HasSubstr("9x12 bf16 and 7x12^T bf16 to 9x7 fp32"));
-  ExpectOk(Multiply(on_a, on_b, on_out));  // and it is not kept as an answer
+  const std::string told = testing::internal::GetCapturedStderr();
+  const std::string which = "9x12 bf16 and 7x12^T bf16 to 9x7 fp32";
+  EXPECT_NE(told.find(which), std::string::npos) << told;
+  EXPECT_EQ(told.find(which), told.rfind(which)) << told;
+  EXPECT_EQ(RecordOfCublasLt().products, 0u);
+  on_out.CopyBack();
+  Bounded twice = engine::Multiply(a, Transpose::kNo, b, Transpose::kYes, size, DType::kF32);
+  for (double& value : twice.values) value *= 2;
+  for (double& bound : twice.bounds) bound *= 2;
+  ExpectWithin(out, twice, "products");
 }
 
 TEST_F(ProductsTest, AnOutputOfAThirdFormatIsRefusedWithTheWayOut) {
@@ -148,7 +160,7 @@ TEST_F(ProductsTest, EveryFailureOfTheLibraryIsReportedAndLeavesNothingBehind) {
   }
   ExpectOk(Multiply(on_a, on_b, on_out));
   FailNextOfCublasLt("create", kAllocFailed);
-  const Status status = CudaProducts::Create(OrDie(cublas_lt::Load())).status();
+  const Status status = CudaProducts::Create(OrDie(cublas_lt::Load()), &PlainProduct).status();
   EXPECT_EQ(status.code(), Code::kInternal);
   EXPECT_THAT(status.message(), HasSubstr("a stand-in for cuBLASLt"));
 }
