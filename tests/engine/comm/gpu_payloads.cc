@@ -9,11 +9,13 @@ GpuPayloads::GpuPayloads(uint64_t seed) : Payloads(seed) {
   STRATA_CHECK(cudaMalloc(&memory, kPayloadBytes) == cudaSuccess);
   memory_ = static_cast<std::byte*>(memory);
   STRATA_CHECK(cudaStreamCreateWithFlags(&stream_, cudaStreamNonBlocking) == cudaSuccess);
+  STRATA_CHECK(cudaStreamCreateWithFlags(&writes_, cudaStreamNonBlocking) == cudaSuccess);
 }
 
 GpuPayloads::~GpuPayloads() {
   static_cast<void>(cudaStreamSynchronize(stream_));
   static_cast<void>(cudaStreamDestroy(stream_));
+  static_cast<void>(cudaStreamDestroy(writes_));
   static_cast<void>(cudaFree(memory_));
 }
 
@@ -27,8 +29,10 @@ std::span<std::byte> GpuPayloads::Take(uint64_t size_bytes) {
 void GpuPayloads::Write(std::span<std::byte> to, std::span<const std::byte> bytes) {
   STRATA_CHECK(to.size() == bytes.size());
   if (to.empty()) return;
-  STRATA_CHECK(cudaMemcpy(to.data(), bytes.data(), bytes.size(), cudaMemcpyHostToDevice) ==
-               cudaSuccess);
+  // Not by cudaMemcpy(): of memory that is not pinned, its copy may arrive after it has returned.
+  STRATA_CHECK(cudaMemcpyAsync(to.data(), bytes.data(), bytes.size(), cudaMemcpyHostToDevice,
+                               writes_) == cudaSuccess);
+  STRATA_CHECK(cudaStreamSynchronize(writes_) == cudaSuccess);
 }
 
 std::vector<std::byte> GpuPayloads::Read(std::span<const std::byte> from) {

@@ -29,6 +29,7 @@ class GpuPayloads final : public Payloads {
  private:
   std::byte* memory_ = nullptr;
   cudaStream_t stream_ = nullptr;
+  cudaStream_t writes_ = nullptr;
   uint64_t used_ = 0;
 };
 
