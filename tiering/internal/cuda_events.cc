@@ -1,5 +1,6 @@
 #include "tiering/internal/cuda_events.h"
 
+#include <algorithm>
 #include <chrono>
 
 #include "tiering/cuda_status.h"
@@ -10,8 +11,10 @@ using namespace std::chrono_literals;
 
 namespace {
 
-// What an anchor may be wrong by, at most.
-constexpr Clock::duration kPatience = 200us;
+// What an anchor may be wrong by, but on a machine that is too busy: there the best one counts, and
+// others are tried soon.
+constexpr Clock::duration kMaxError = 100us;
+constexpr Clock::duration kTryAgainAfter = 10ms;
 
 }  // namespace
 
@@ -20,16 +23,11 @@ Result<std::shared_ptr<CudaEvents>> CudaEvents::Create(int gpu, Clock::duration 
   STRATA_RETURN_IF_ERROR(CudaStatus(events->MakeCurrent(), "choosing the GPU"));
   STRATA_RETURN_IF_ERROR(CudaStatus(
       cudaStreamCreateWithFlags(&events->stream_, cudaStreamNonBlocking), "creating a stream"));
-  events->anchor_ = events->NewAnchor(10s);  // the first work on a GPU takes longer
+  events->anchor_ = events->NewAnchor(5s);  // the first work on a GPU takes longer
   if (events->anchor_ == nullptr)
     return Internal("a GPU on which nothing runs did not reach an event in 10 s");
-  for (int i = 0; i < 20; ++i) {  // on a busy host, too
-    auto anchor = events->NewAnchor(kPatience);
-    if (anchor == nullptr) continue;
-    events->anchor_ = std::move(anchor);
-    break;
-  }
-  events->renew_at_ = events->anchor_->time + renew_after;
+  for (int i = 0; i < 20 && (i == 0 || events->anchor_->error > kMaxError); ++i)
+    events->RenewAnchor();
   return events;
 }
 
@@ -64,28 +62,33 @@ void CudaEvents::GiveBack(cudaEvent_t event) {
 std::shared_ptr<const CudaEvents::Anchor> CudaEvents::RecentAnchor() {
   std::lock_guard lock(anchor_mutex_);
   if (Clock::now() < renew_at_) return anchor_;
-  if (auto anchor = NewAnchor(kPatience)) anchor_ = std::move(anchor);
-  renew_at_ = Clock::now() + renew_after_;
+  RenewAnchor();
   return anchor_;
 }
 
-std::shared_ptr<const CudaEvents::Anchor> CudaEvents::NewAnchor(Clock::duration patience) {
+void CudaEvents::RenewAnchor() {
+  if (auto anchor = NewAnchor(std::max(kMaxError, anchor_->error))) anchor_ = std::move(anchor);
+  const bool is_good = anchor_->error <= kMaxError;
+  renew_at_ = Clock::now() + (is_good ? renew_after_ : std::min(renew_after_, kTryAgainAfter));
+}
+
+std::shared_ptr<const CudaEvents::Anchor> CudaEvents::NewAnchor(Clock::duration max_error) {
   Result<cudaEvent_t> event = Take();
   if (!event.ok()) return nullptr;
   // Whoever holds the anchor holds this object, too.
-  std::shared_ptr<Anchor> anchor(new Anchor{*event, {}}, [this](Anchor* ended) {
+  std::shared_ptr<Anchor> anchor(new Anchor{*event, {}, {}}, [this](Anchor* ended) {
     GiveBack(ended->event);
     delete ended;
   });
   const Clock::time_point before = Clock::now();
-  cudaError_t error = cudaEventRecord(*event, stream_);
-  while (error == cudaSuccess && (error = cudaEventQuery(*event)) == cudaErrorNotReady) {
-    if (Clock::now() - before > patience) return nullptr;
-    error = cudaSuccess;
-  }
-  if (error != cudaSuccess) return nullptr;
-  anchor->time = before + (Clock::now() - before) / 2;
-  return anchor;
+  cudaError_t asked = cudaEventRecord(*event, stream_);
+  if (asked == cudaSuccess) asked = cudaEventQuery(*event);
+  while (asked == cudaErrorNotReady && Clock::now() - before <= 2 * max_error)
+    asked = cudaEventQuery(*event);
+  // Now, not when it was asked: this thread may have stood still in between.
+  anchor->error = (Clock::now() - before) / 2;
+  anchor->time = before + anchor->error;
+  return asked == cudaSuccess && anchor->error <= max_error ? anchor : nullptr;
 }
 
 }  // namespace strata::tiering

@@ -23,6 +23,7 @@ class CudaEvents {
   struct Anchor {
     cudaEvent_t event = nullptr;
     Clock::time_point time;
+    Clock::duration error;  // of the time, at most
   };
 
   static Result<std::shared_ptr<CudaEvents>> Create(
@@ -41,8 +42,9 @@ class CudaEvents {
 
  private:
   CudaEvents(int gpu, Clock::duration renew_after) : gpu_(gpu), renew_after_(renew_after) {}
-  // Null where the GPU is too busy to say the time exactly.
-  std::shared_ptr<const Anchor> NewAnchor(Clock::duration patience);
+  void RenewAnchor();  // or keeps the one there is
+  // Null where the GPU or this machine is too busy to say the time with so small an error.
+  std::shared_ptr<const Anchor> NewAnchor(Clock::duration max_error);
 
   const int gpu_;
   const Clock::duration renew_after_;

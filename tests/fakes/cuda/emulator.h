@@ -14,6 +14,7 @@
 
 #include <cuda_runtime.h>
 
+#include <chrono>
 #include <cstdint>
 #include <functional>
 #include <string>
@@ -33,6 +34,8 @@ void SetMemory(size_t bytes_per_device);
 
 // The next call of a function of the runtime ("cudaMalloc") fails so, once per call of this.
 void FailNext(const std::string& function, cudaError_t error);
+// As on a busy host: the next call of it takes so long, or the one after those that fail.
+void DelayNext(const std::string& function, std::chrono::milliseconds delay);
 // As an illegal access in a kernel: after `launches` more kernels, one fails when it runs, and from
 // then on all calls fail with `error`, until Reset().
 void FailKernel(int launches, cudaError_t error);

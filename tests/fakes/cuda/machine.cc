@@ -3,6 +3,7 @@
 #include <sys/mman.h>
 
 #include <cstring>
+#include <thread>
 
 #include "aio/base/check.h"
 
@@ -121,12 +122,14 @@ Machine& Machine::Get() {
 cudaError_t Machine::Enter(const char* function) {
   if (broken() != cudaSuccess) return broken();
   if (num_devices == 0) return cudaErrorNoDevice;
-  std::lock_guard lock(mutex_);
-  const auto at = failures_.find(function);
-  if (at == failures_.end() || at->second.empty()) return cudaSuccess;
-  const cudaError_t error = at->second.front();
+  std::unique_lock lock(mutex_);
+  const auto at = faults_.find(function);
+  if (at == faults_.end() || at->second.empty()) return cudaSuccess;
+  const Fault fault = at->second.front();
   at->second.pop_front();
-  return error;
+  lock.unlock();
+  std::this_thread::sleep_for(fault.delay);
+  return fault.error;
 }
 
 cudaError_t Machine::EnterKernel() {
@@ -140,9 +143,9 @@ void Machine::Break(cudaError_t error) {
   broken_.compare_exchange_strong(whole, error);
 }
 
-void Machine::FailNext(const std::string& function, cudaError_t error) {
+void Machine::SpoilNext(const std::string& function, const Fault& fault) {
   std::lock_guard lock(mutex_);
-  failures_[function].push_back(error);
+  faults_[function].push_back(fault);
 }
 void Machine::FailKernel(int launches, cudaError_t error) {
   std::lock_guard lock(mutex_);
@@ -151,7 +154,7 @@ void Machine::FailKernel(int launches, cudaError_t error) {
 }
 void Machine::Reset() {
   std::lock_guard lock(mutex_);
-  failures_.clear();
+  faults_.clear();
   kernels_until_failure_ = -1;
   broken_ = cudaSuccess;
 }
@@ -163,7 +166,10 @@ void SetThreadOrder(ThreadOrder order, uint64_t seed) {
 void SetDevices(int count) { Machine::Get().num_devices = count; }
 void SetMemory(size_t bytes_per_device) { Machine::Get().memory.SetLimit(bytes_per_device); }
 void FailNext(const std::string& function, cudaError_t error) {
-  Machine::Get().FailNext(function, error);
+  Machine::Get().SpoilNext(function, {.error = error});
+}
+void DelayNext(const std::string& function, std::chrono::milliseconds delay) {
+  Machine::Get().SpoilNext(function, {.delay = delay});
 }
 void FailKernel(int launches, cudaError_t error) { Machine::Get().FailKernel(launches, error); }
 void Reset() { Machine::Get().Reset(); }

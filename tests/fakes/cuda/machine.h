@@ -4,6 +4,7 @@
 #include <cuda_runtime.h>
 
 #include <atomic>
+#include <chrono>
 #include <deque>
 #include <map>
 #include <memory>
@@ -64,6 +65,12 @@ class PinnedMemory {
   std::map<uintptr_t, size_t> ranges_;
 };
 
+// Of one call.
+struct Fault {
+  cudaError_t error = cudaSuccess;
+  std::chrono::milliseconds delay{0};
+};
+
 class Machine {
  public:
   static Machine& Get();
@@ -83,13 +90,13 @@ class Machine {
   std::atomic<uint64_t> seed = 0;
   std::atomic<uint64_t> kernels = 0, copies = 0, pageable = 0, waits = 0, streams = 0, events = 0;
 
-  void FailNext(const std::string& function, cudaError_t error);
+  void SpoilNext(const std::string& function, const Fault& fault);
   void FailKernel(int launches, cudaError_t error);
   void Reset();
 
  private:
   std::mutex mutex_;
-  std::map<std::string, std::deque<cudaError_t>> failures_;
+  std::map<std::string, std::deque<Fault>> faults_;
   int kernels_until_failure_ = -1;
   cudaError_t kernel_failure_ = cudaSuccess;
   std::atomic<cudaError_t> broken_ = cudaSuccess;
