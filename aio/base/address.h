@@ -29,7 +29,7 @@ Result<Descriptor> ListenOn(const std::string& address, const ListenAdvice& advi
 // name is not known. Blocks up to `timeout` for each address that the name stands for.
 Result<Descriptor> ConnectTo(const std::string& address, std::chrono::milliseconds timeout);
 
-// Who is at the other end: "10.0.0.2:41234", "unix".
+// Who is at the other end: "10.0.0.2", "unix".
 std::string PeerOf(int socket);
 
 // Ends the connection when the other machine stops answering: within about 15 s.

@@ -185,6 +185,9 @@ Result<std::unique_ptr<Communicator>> MakeCommunicator(const RankEnvironment& en
 
 // What several ranks would talk through: "Open MPI v4.1.4". Fails as MakeCommunicator() does when
 // it is missing. An empty path as in CommunicatorOptions.
+// Whether the mpi plugin is where it is looked for; nothing is loaded.
+bool HasTransport(const std::string& plugin_path = {});
+
 Result<std::string> DescribeTransport(const std::string& plugin_path = {});
 
 }  // namespace strata::engine

@@ -32,6 +32,10 @@ Result<std::unique_ptr<Communicator>> MakeCommunicator(const RankEnvironment& en
       environment.world_size));
 }
 
+bool HasTransport(const std::string& plugin_path) {
+  return !FindTransportPlugin(plugin_path).empty();
+}
+
 Result<std::string> DescribeTransport(const std::string& plugin_path) {
   STRATA_ASSIGN_OR_RETURN(const TransportPlugin* plugin, LoadTransportPlugin(plugin_path));
   return plugin->describe();

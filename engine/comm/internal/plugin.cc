@@ -26,17 +26,20 @@ std::vector<std::string> Candidates(const std::string& path) {
 
 }  // namespace
 
+std::string FindTransportPlugin(const std::string& path) {
+  for (const std::string& candidate : Candidates(path))
+    if (access(candidate.c_str(), R_OK) == 0) return candidate;
+  return {};
+}
+
 Result<const TransportPlugin*> LoadTransportPlugin(const std::string& path) {
-  const std::vector<std::string> candidates = Candidates(path);
-  std::string found;
-  for (const std::string& candidate : candidates)
-    if (found.empty() && access(candidate.c_str(), R_OK) == 0) found = candidate;
+  const std::string found = FindTransportPlugin(path);
   if (found.empty()) {
     return Unavailable(
         fmt::format("the MPI plugin is missing: looked for {}: build with -DSTRATA_MPI=ON (Debian: "
                     "libopenmpi-dev "
                     "openmpi-bin) and install it with the program",
-                    fmt::join(candidates, " and ")));
+                    fmt::join(Candidates(path), " and ")));
   }
   const Result<DynamicLibrary> library = DynamicLibrary::Load(found);
   if (!library.ok()) {

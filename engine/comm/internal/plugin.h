@@ -22,6 +22,9 @@ struct TransportPlugin {
 inline constexpr const char* kTransportPluginSymbol = "strata_transport_plugin";
 inline constexpr const char* kTransportPluginBuild = STRATA_PLUGIN_BUILD;
 
+// The file that would be loaded; empty where there is none.
+std::string FindTransportPlugin(const std::string& path);
+
 // Loads it, and keeps it: the library has threads. An empty path: beside the program, or where it
 // is installed. kUnavailable naming the paths and the packages.
 Result<const TransportPlugin*> LoadTransportPlugin(const std::string& path);

@@ -154,6 +154,11 @@ bool IsLoopback(int listener) {
   return ntohl(reinterpret_cast<sockaddr_in*>(&name)->sin_addr.s_addr) >> 24 == 127;
 }
 
+// As PeerOf() writes it.
+bool IsLoopback(const std::string& address) {
+  return address == "::1" || address.starts_with("127.") || address.starts_with("::ffff:127.");
+}
+
 // Nothing when nobody has connected by then.
 std::optional<Descriptor> Accept(int listener, Deadline deadline) {
   if (!AwaitReadable(listener, deadline)) return std::nullopt;
@@ -341,7 +346,8 @@ Status Meeting::CheckIntroduction(const Introduction& one, const Guests& all) co
       where_, one.rank, all[one.rank]->said.host, one.host));
 }
 
-// Ranks of rank 0's machine may have come from an address that only that machine knows.
+// Ranks of rank 0's machine may have come from an address that only that machine knows. What is
+// one machine to them may have several networks all the same, as containers of one host do.
 Directory Meeting::MakeDirectory(const Guests& all) const {
   Directory directory;
   for (uint32_t rank = 0; rank < all.size(); ++rank) {
@@ -350,8 +356,9 @@ Directory Meeting::MakeDirectory(const Guests& all) const {
     while (all[first]->said.machine != said.machine) ++first;
     directory.machines.push_back(first);
     directory.hosts.push_back(said.host);
+    const bool is_local = first == 0 && (rank == 0 || IsLoopback(all[rank]->address));
     directory.addresses.push_back(
-        TcpAddress(first == 0 ? options_.host : all[rank]->address, said.port));
+        TcpAddress(is_local ? options_.host : all[rank]->address, said.port));
   }
   return directory;
 }
