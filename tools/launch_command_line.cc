@@ -20,6 +20,11 @@ void AddPlaces(CLI::App& command, launch::Arguments& arguments) {
   command.add_option("--master-port", arguments.master_port,
                      "a free port there (MASTER_PORT); default 29500");
   command
+      .add_option("--comm", arguments.comm,
+                  "how ranks find each other: mpi (mpirun starts them), tcp (strata launch does), "
+                  "auto (mpi where mpirun is; the default)")
+      ->type_name("HOW");
+  command
       .add_option("--hostfile", arguments.hostfile,
                   "lines 'worker-0 slots=8': starts all nodes from here, through ssh")
       ->type_name("FILE");
@@ -68,6 +73,7 @@ void AddAgent(CLI::App& app, LaunchCommandLine& line, std::function<int()>& chos
   command->add_option("--log-dir", agent.log_dir)->required();
   command->add_option("--grace", agent.grace_seconds);
   command->add_option("--rank", agent.rank);
+  command->add_option("--comm-port", agent.comm_port);
   command->add_flag("--no-bind", agent.no_bind);
   command->callback(
       [&line, &chosen] { chosen = [&line] { return RunAgent(line.agent, NeedsOf); }; });

@@ -88,6 +88,38 @@ Words SrunWords(const Job& job) {
           "--export=" + exports};
 }
 
+// What runs, watches and logs one rank; without its number it asks who started it.
+Words AgentWords(const Job& job, const std::string& control, const Words& rank) {
+  Words words = {job.strata,      kAgentCommand,
+                 "--layout",      FormatLayout(job.layout),
+                 "--control",     control,
+                 "--master-addr", job.master_addr,
+                 "--master-port", fmt::format("{}", job.master_port),
+                 "--log-dir",     job.log_dir,
+                 "--grace",       fmt::format("{}", job.grace.count())};
+  if (!job.bind) words.push_back("--no-bind");
+  Add(words, rank);
+  words.push_back("--");
+  Add(words, job.command);
+  return words;
+}
+
+// Of the ranks of this node.
+std::vector<Command> AgentCommands(const Job& job, const std::string& control) {
+  std::vector<Command> commands;
+  const uint32_t world_size = WorldSize(job.layout);
+  for (uint32_t rank = 0; rank < world_size; ++rank) {
+    if (PlaceOf(job.layout, rank).node_rank != job.node_rank) continue;
+    Words words = {"--rank", fmt::format("{}", rank)};
+    if (world_size > 1) {
+      const std::string port = job.comm_port == 0 ? "PORT" : fmt::format("{}", job.comm_port);
+      Add(words, {"--comm-port", port});
+    }
+    commands.push_back({.environment = {}, .words = AgentWords(job, control, words)});
+  }
+  return commands;
+}
+
 std::string Quoted(const std::string& word) {
   constexpr std::string_view kPlain =
       "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789-_=+:,./@%^";
@@ -101,33 +133,18 @@ std::string Quoted(const std::string& word) {
 
 std::string NodeAlias(uint32_t node_rank) { return fmt::format("strata-node-{}", node_rank); }
 
-std::vector<std::string> AgentWords(const Job& job, const std::string& control) {
-  Words words = {job.strata,      kAgentCommand,
-                 "--layout",      FormatLayout(job.layout),
-                 "--control",     control,
-                 "--master-addr", job.master_addr,
-                 "--master-port", fmt::format("{}", job.master_port),
-                 "--log-dir",     job.log_dir,
-                 "--grace",       fmt::format("{}", job.grace.count())};
-  if (!job.bind) words.push_back("--no-bind");
-  if (job.start == Start::kOneRank) Add(words, {"--rank", "0"});
-  words.push_back("--");
-  Add(words, job.command);
-  return words;
-}
-
-Command StarterCommand(const Job& job, const std::string& control, uint32_t cores) {
+std::vector<Command> StarterCommands(const Job& job, const std::string& control, uint32_t cores) {
+  const bool is_by_launchers =
+      job.start == Start::kHere || (job.start == Start::kPerNode && job.comm == Comm::kTcp);
+  if (is_by_launchers) return AgentCommands(job, control);
   Command command;
-  if (job.start == Start::kSrun) command.words = SrunWords(job);
-  if (job.start == Start::kMpirun || job.start == Start::kPerNode) {
-    command.words = MpirunWords(job, cores);
-    if (geteuid() == 0) {
-      command.environment = {{"OMPI_ALLOW_RUN_AS_ROOT", "1"},
-                             {"OMPI_ALLOW_RUN_AS_ROOT_CONFIRM", "1"}};
-    }
+  command.words = job.start == Start::kSrun ? SrunWords(job) : MpirunWords(job, cores);
+  if (job.start != Start::kSrun && geteuid() == 0) {
+    command.environment = {{"OMPI_ALLOW_RUN_AS_ROOT", "1"},
+                           {"OMPI_ALLOW_RUN_AS_ROOT_CONFIRM", "1"}};
   }
-  Add(command.words, AgentWords(job, control));
-  return command;
+  Add(command.words, AgentWords(job, control, {}));
+  return {std::move(command)};
 }
 
 std::string ToShell(const Command& command) {

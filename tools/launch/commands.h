@@ -30,11 +30,10 @@ struct Command {
   std::vector<std::string> words;
 };
 
-// What runs, watches and logs one rank. `control` is a list of addresses, the first that answers.
-std::vector<std::string> AgentWords(const Job& job, const std::string& control);
-
-// mpirun or srun with the agents, or the one agent. `cores` of the node that has the fewest.
-Command StarterCommand(const Job& job, const std::string& control, uint32_t cores);
+// mpirun or srun with the agents of all ranks; or, where the launchers start them, those of this
+// node's ranks. `control` is a list of addresses, the first that answers. `cores` of the node that
+// has the fewest.
+std::vector<Command> StarterCommands(const Job& job, const std::string& control, uint32_t cores);
 
 // As a shell wants it: NAME=value words, quoted where needed.
 std::string ToShell(const Command& command);

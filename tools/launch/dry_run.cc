@@ -23,19 +23,14 @@ struct NodeCommand {
 
 Command OwnCommand(const Job& job, uint32_t node_rank) {
   Command command;
-  command.words = {job.strata,
-                   "launch",
-                   "--nnodes",
-                   fmt::format("{}", job.layout.size()),
-                   "--node-rank",
-                   fmt::format("{}", node_rank),
-                   "--nproc-per-node",
-                   fmt::format("{}", job.layout[0].slots.size()),
-                   "--master-addr",
-                   job.master_addr,
-                   "--master-port",
-                   fmt::format("{}", job.master_port),
-                   "--"};
+  command.words = {job.strata,         "launch",
+                   "--nnodes",         fmt::format("{}", job.layout.size()),
+                   "--node-rank",      fmt::format("{}", node_rank),
+                   "--nproc-per-node", fmt::format("{}", job.layout[0].slots.size()),
+                   "--master-addr",    job.master_addr,
+                   "--master-port",    fmt::format("{}", job.master_port)};
+  if (job.comm == Comm::kTcp) command.words.insert(command.words.end(), {"--comm", "tcp"});
+  command.words.push_back("--");
   command.words.insert(command.words.end(), job.command.begin() + 1, job.command.end());
   return command;
 }
@@ -50,8 +45,17 @@ std::vector<NodeCommand> CommandsOf(const Job& job) {
   if (!job.control_address.empty())
     control += "," + TcpAddress(job.control_address, job.master_port);
   const auto cores = static_cast<uint32_t>(AllowedCpus().size());
-  const std::string here = job.start == Start::kPerNode ? job.layout[0].host : "this machine";
-  commands.push_back({here, "runs", StarterCommand(job, control, cores)});
+  const bool is_per_node = job.start == Start::kPerNode;
+  const uint32_t num_starters =
+      is_per_node && job.comm == Comm::kTcp ? static_cast<uint32_t>(job.layout.size()) : 1;
+  for (uint32_t node = 0; node < num_starters; ++node) {
+    Job there = job;
+    if (is_per_node) there.node_rank = node;
+    if (node > 0) control = TcpAddress(job.control_address, job.master_port);
+    for (Command& command : StarterCommands(there, control, cores))
+      commands.push_back(
+          {is_per_node ? job.layout[node].host : "this machine", "runs", std::move(command)});
+  }
   return commands;
 }
 

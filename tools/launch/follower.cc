@@ -2,10 +2,7 @@
 
 #include <fmt/format.h>
 #include <sys/prctl.h>
-#include <sys/wait.h>
-#include <unistd.h>
 
-#include <algorithm>
 #include <csignal>
 #include <filesystem>
 #include <memory>
@@ -16,6 +13,7 @@
 #include "tools/launch/commands.h"
 #include "tools/launch/node_daemon.h"
 #include "tools/launch/process.h"
+#include "tools/launch/starter.h"
 
 namespace strata::launch {
 namespace {
@@ -24,7 +22,6 @@ using namespace std::chrono_literals;
 
 constexpr auto kRetryEvery = 1s;
 constexpr auto kTellEvery = 10s;
-constexpr size_t kSaidBytes = 4096;
 
 class Follower {
  public:
@@ -36,12 +33,13 @@ class Follower {
         output_(loop_, STDOUT_FILENO, STDERR_FILENO),
         signals_(loop_, {SIGINT, SIGTERM, SIGHUP, SIGCHLD},
                  [this](int number) { OnSignal(number); }),
+        starter_(loop_, ""),
         begin_(EventLoop::Clock::now()) {}
 
   int Run() {
     Connect();
     loop_.Run();
-    StopDaemon();
+    StopRanks();
     return exit_code_;
   }
 
@@ -98,35 +96,52 @@ class Follower {
                       "ranks, logs of this node's ranks are in {}",
                       job_.node_rank, job_.layout.size(), address_, job_.log_dir));
     }
-    if (type == Message::kRunDaemon && is_welcome_) OnRunDaemon(payload);
+    if (type == Message::kRunDaemon && is_welcome_) Start(CommandsOfDaemon(payload), SIGKILL);
+    if (type == Message::kStartRanks && is_welcome_) Start(CommandsOfRanks(payload), SIGTERM);
     if (type == Message::kJobEnded) OnJobEnded(payload);
   }
 
-  void OnRunDaemon(std::string_view payload) {
-    Result<Child> child = StartDaemon(payload);
-    if (!child.ok()) {
-      output_.Say(child.status().message());
-      return TellDaemonEnded(255, child.status().message());
-    }
-    daemon_ = child->pid;
-    const auto keep = [this](std::string_view lines) {
-      said_ += lines;
-      if (said_.size() > kSaidBytes) said_.erase(0, said_.size() - kSaidBytes);
-    };
-    out_ = std::make_unique<LineReader>(loop_, std::move(child->out), keep, nullptr);
-    err_ = std::make_unique<LineReader>(loop_, std::move(child->err), keep, nullptr);
+  void Start(const Result<std::vector<Command>>& commands, int death_signal) {
+    const Status started =
+        commands.ok() ? starter_.Start(*commands, death_signal) : commands.status();
+    if (started.ok()) return;
+    output_.Say(started.message());
+    TellDaemonEnded(255, started.message());
   }
 
-  Result<Child> StartDaemon(std::string_view payload) {
+  // mpirun's.
+  Result<std::vector<Command>> CommandsOfDaemon(std::string_view payload) {
     STRATA_ASSIGN_OR_RETURN(RunDaemon wanted, Decode<RunDaemon>(payload));
-    if (daemon_ > 0) return FailedPrecondition("a daemon runs here already");
-    STRATA_ASSIGN_OR_RETURN(std::vector<std::string> words, DaemonWords(wanted.words));
+    STRATA_RETURN_IF_ERROR(CheckIsFirst(Comm::kMpi));
+    Command command;
+    STRATA_ASSIGN_OR_RETURN(command.words, DaemonWords(wanted.words));
     std::error_code ignored;
     const std::string directory = std::filesystem::current_path(ignored).string();
-    return StartChild(
-        {.words = std::move(words),
-         .environment = {{kDirectoryVariable, directory}, {kLogDirVariable, job_.log_dir}},
-         .death_signal = SIGKILL});
+    command.environment = {{kDirectoryVariable, directory}, {kLogDirVariable, job_.log_dir}};
+    return std::vector{std::move(command)};
+  }
+
+  // What they run is what was given here; node 0 says only who they are.
+  Result<std::vector<Command>> CommandsOfRanks(std::string_view payload) {
+    STRATA_ASSIGN_OR_RETURN(StartRanks order, Decode<StartRanks>(payload));
+    STRATA_RETURN_IF_ERROR(CheckIsFirst(Comm::kTcp));
+    Job job = job_;
+    STRATA_ASSIGN_OR_RETURN(job.layout, ParseLayout(order.layout));
+    if (job.layout.size() != job_.layout.size() ||
+        job.layout[job.node_rank].slots.size() != hello_.num_slots) {
+      return Internal("node 0 wants other ranks here than this node has");
+    }
+    job.comm_port = order.comm_port;
+    std::vector<Command> commands = StarterCommands(job, address_, hello_.num_cores);
+    for (Command& command : commands)
+      command.environment.emplace_back(kTokenVariable, TokenOfJob(secret_, order.nonce));
+    return commands;
+  }
+
+  Status CheckIsFirst(Comm comm) const {
+    if (job_.comm != comm) return Internal("node 0 starts ranks otherwise than this node");
+    if (starter_.is_running()) return FailedPrecondition("ranks run here already");
+    return OkStatus();
   }
 
   void TellDaemonEnded(int exit_code, const std::string& text) {
@@ -142,8 +157,8 @@ class Follower {
     exit_code_ = end->exit_code;
     if (!end->text.empty()) output_.Error(end->text);
     is_over_ = true;
-    // The daemon ends on its own when mpirun does.
-    if (daemon_ < 0) return loop_.Stop();
+    // A daemon ends on its own when mpirun does, agents when they are told to.
+    if (!starter_.is_running()) return loop_.Stop();
     loop_.After(2s, [this] { loop_.Stop(); });
   }
 
@@ -157,24 +172,20 @@ class Follower {
   }
 
   void Reap() {
-    int status = 0;
-    for (pid_t pid = waitpid(-1, &status, WNOHANG); pid > 0; pid = waitpid(-1, &status, WNOHANG)) {
-      if (pid != daemon_) continue;
-      daemon_ = -1;
-      out_->Finish();
-      err_->Finish();
-      const Ending ending = EndingOf(status);
-      TellDaemonEnded(ending.ShellCode(), ending.ok() ? "" : said_);
-      if (is_over_) loop_.Stop();
-    }
+    const bool is_last = starter_.Reap();
+    if (is_last && is_over_) return loop_.Stop();
+    if ((!is_last && !starter_.has_failed()) || is_told_) return;
+    is_told_ = true;
+    // What agents told node 0 before they ended comes first.
+    loop_.After(job_.comm == Comm::kTcp ? 200ms : 0ms, [this] {
+      const Ending& ending = starter_.ending();
+      TellDaemonEnded(ending.ShellCode(), ending.ok() ? "" : starter_.said());
+    });
   }
 
   // What is left of it, and of its ranks.
-  void StopDaemon() {
-    if (daemon_ > 0) {
-      kill(-daemon_, SIGTERM);
-      for (int i = 0; i < 20 && waitpid(daemon_, nullptr, WNOHANG) == 0; ++i) usleep(100'000);
-    }
+  void StopRanks() {
+    starter_.EndAndWait(2s);
     KillAllChildren();
   }
 
@@ -191,16 +202,14 @@ class Follower {
   EventLoop loop_;
   JobOutput output_;
   SignalWatch signals_;
+  Starter starter_;
   EventLoop::Clock::time_point begin_;
   std::optional<EventLoop::Clock::time_point> told_at_;
   std::unique_ptr<Channel> channel_;
   bool is_welcome_ = false;
   bool is_over_ = false;
   int num_signals_ = 0;
-  pid_t daemon_ = -1;
-  std::string said_;
-  std::unique_ptr<LineReader> out_;
-  std::unique_ptr<LineReader> err_;
+  bool is_told_ = false;  // that what was started here has ended
   int exit_code_ = 1;
 };
 

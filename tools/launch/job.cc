@@ -84,6 +84,41 @@ Status RefuseNesting(const Environment& environment) {
   return OkStatus();
 }
 
+// Before it is known where ranks are: what is asked for, or can be had here.
+Status PlanComm(const Arguments& arguments, const Environment& environment,
+                const std::string& why_no_mpi, Job& job) {
+  if (arguments.comm == "auto") {
+    job.comm = why_no_mpi.empty() ? Comm::kMpi : Comm::kTcp;
+    job.why_tcp = why_no_mpi;
+  } else if (arguments.comm == "mpi" || arguments.comm == "tcp") {
+    job.comm = arguments.comm == "mpi" ? Comm::kMpi : Comm::kTcp;
+  } else {
+    return InvalidArgument(fmt::format("--comm '{}' is not auto, mpi or tcp", arguments.comm));
+  }
+  STRATA_ASSIGN_OR_RETURN(const std::optional<uint32_t> port,
+                          Number({}, {"STRATA_MASTER_PORT"}, environment));
+  if (port.value_or(0) > std::numeric_limits<uint16_t>::max())
+    return InvalidArgument(fmt::format("STRATA_MASTER_PORT={} is not a port", *port));
+  job.comm_port = static_cast<uint16_t>(port.value_or(0));
+  return OkStatus();
+}
+
+// What only MPI's starters do.
+Status RefuseWithoutMpi(const Arguments& arguments, const Job& job) {
+  const bool is_started_by_us = job.start == Start::kHere || job.start == Start::kPerNode;
+  if (arguments.comm == "tcp" && !is_started_by_us) {
+    return InvalidArgument(
+        "--comm tcp: what starts ranks on other nodes from here is MPI's; run strata launch on "
+        "every node instead, with --node-rank and --master-addr (in Slurm: tools/train-slurm.sh)");
+  }
+  if (job.start == Start::kPerNode && job.comm == Comm::kTcp && !job.exports.empty()) {
+    return InvalidArgument(fmt::format(
+        "-x {}: without MPI each node's launcher passes on what is set there: set it on every node",
+        job.exports[0]));
+  }
+  return OkStatus();
+}
+
 Status PlanHostfile(const Arguments& arguments, const Counts& counts, Job& job) {
   if (counts.node_rank) {
     return InvalidArgument(
@@ -108,6 +143,7 @@ Status PlanHostfile(const Arguments& arguments, const Counts& counts, Job& job) 
   }
   STRATA_ASSIGN_OR_RETURN(job.layout, Shrink(job.layout, counts.nnodes, counts.nproc_per_node));
   job.start = Start::kMpirun;
+  job.comm = Comm::kMpi;
   if (job.master_addr.empty()) job.master_addr = job.layout[0].host;
   return OkStatus();
 }
@@ -152,6 +188,7 @@ Status PlanAllocation(const Counts& counts, uint32_t allocated, const Environmen
   STRATA_ASSIGN_OR_RETURN(std::optional<uint32_t> num_slots,
                           Number(counts.nproc_per_node, {"SLURM_NTASKS_PER_NODE"}, environment));
   job.start = Start::kSrun;
+  job.comm = Comm::kMpi;
   job.layout = EvenLayout(num_nodes, num_slots.value_or(1));
   if (job.master_addr.empty()) job.master_addr = HostName();
   return OkStatus();
@@ -176,7 +213,8 @@ Status PlanPlaces(const Arguments& arguments, const Environment& environment, Jo
   }
   job.layout = EvenLayout(1, counts.nproc_per_node.value_or(1));
   job.layout[0].host = "localhost";
-  job.start = WorldSize(job.layout) == 1 ? Start::kOneRank : Start::kMpirun;
+  const bool is_through_mpi = WorldSize(job.layout) > 1 && job.comm == Comm::kMpi;
+  job.start = is_through_mpi ? Start::kMpirun : Start::kHere;
   if (job.master_addr.empty()) job.master_addr = "127.0.0.1";
   return OkStatus();
 }
@@ -189,7 +227,7 @@ bool IsElsewhere(const Job& job) {
 }  // namespace
 
 Result<Job> PlanJob(const Arguments& arguments, const std::string& strata,
-                    const Environment& environment) {
+                    const Environment& environment, const std::string& why_no_mpi) {
   STRATA_RETURN_IF_ERROR(RefuseNesting(environment));
   if (arguments.command.empty() && arguments.program.empty())
     return InvalidArgument("nothing to run: give it after '--', as in '-- train run.toml'");
@@ -208,7 +246,9 @@ Result<Job> PlanJob(const Arguments& arguments, const std::string& strata,
   job.command = {arguments.program.empty() ? strata : arguments.program};
   job.command.insert(job.command.end(), arguments.command.begin(), arguments.command.end());
   STRATA_RETURN_IF_ERROR(ReadMaster(arguments, environment, job));
+  STRATA_RETURN_IF_ERROR(PlanComm(arguments, environment, why_no_mpi, job));
   STRATA_RETURN_IF_ERROR(PlanPlaces(arguments, environment, job));
+  STRATA_RETURN_IF_ERROR(RefuseWithoutMpi(arguments, job));
   if (IsElsewhere(job)) {
     const bool is_per_node = job.start == Start::kPerNode;
     job.control_address = is_per_node                          ? job.master_addr
@@ -221,9 +261,13 @@ Result<Job> PlanJob(const Arguments& arguments, const std::string& strata,
 std::string Describe(const Job& job) {
   const uint32_t num_ranks = WorldSize(job.layout);
   const std::string ranks = fmt::format("{} rank{}", num_ranks, num_ranks == 1 ? "" : "s");
-  if (!IsElsewhere(job)) return ranks + " on this machine";
-  return fmt::format("{} on {} node{}", ranks, job.layout.size(),
-                     job.layout.size() == 1 ? "" : "s");
+  const std::string how = num_ranks == 1 || job.comm == Comm::kMpi ? ""
+                          : job.why_tcp.empty()
+                              ? ", which meet over TCP"
+                              : fmt::format(", which meet over TCP ({})", job.why_tcp);
+  if (!IsElsewhere(job)) return ranks + " on this machine" + how;
+  return fmt::format("{} on {} node{}{}", ranks, job.layout.size(),
+                     job.layout.size() == 1 ? "" : "s", how);
 }
 
 }  // namespace strata::launch

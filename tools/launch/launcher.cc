@@ -20,6 +20,7 @@
 #include "tools/launch/job_output.h"
 #include "tools/launch/node_group.h"
 #include "tools/launch/rank_supervisor.h"
+#include "tools/launch/reserved_port.h"
 #include "tools/launch/secret.h"
 #include "tools/launch/server.h"
 #include "tools/launch/starter.h"
@@ -105,17 +106,18 @@ class Launcher {
     return Loop();
   }
 
-  // As node 0.
-  int RunWithNodes(const NodeHello& hello, const Secret& secret) {
+  // As node 0. Agents show TokenOfJob() of `nonce`, or nobody is told it.
+  int RunWithNodes(const NodeHello& hello, const Secret& secret, const std::string& nonce) {
     node_secret_ = secret;
     output_.Say(fmt::format("{}; logs in {} on each", Describe(job_), job_.log_dir));
     if (const Status status = Listen(); !status.ok()) return Refuse(status);
     nodes_ = std::make_unique<NodeGroup>(
         loop_, job_, hello, output_,
         NodeGroup::Callbacks{.on_complete =
-                                 [this] {
+                                 [this, nonce] {
                                    job_.layout = nodes_->LayoutOf();
                                    StartRanks(nodes_->num_cores());
+                                   StartRanksOfOthers(nonce);
                                  },
                              .on_failure = [this](const std::string& text) { OnNodeFailure(text); },
                              .on_stop_wanted = [this](int number) { OnStopWanted(number); }});
@@ -139,18 +141,37 @@ class Launcher {
 
   void StartRanks(uint32_t cores) {
     ranks_ = std::make_unique<RankSupervisor>(loop_, job_, output_, [this] { OnAllEnded(); });
-    Command command = StarterCommand(job_, ControlOf(job_, directory_.path()), cores);
-    command.environment.emplace_back(kTokenVariable, token_);
-    command.environment.emplace_back(kControlVariable, ControlIn(directory_.path()));
-    // Removed with the directory, also when mpirun has no time to.
-    if (job_.control_address.empty() || nodes_)
-      command.environment.emplace_back("OMPI_MCA_orte_tmpdir_base", directory_.path());
     std::error_code ignored;  // an agent that cannot write its log says so
     std::filesystem::create_directories(job_.log_dir, ignored);
-    if (const Status started = starter_.Start(command); !started.ok()) {
+    if (const Status started = TryStartRanks(cores); !started.ok()) {
       is_starter_over_ = true;
       ranks_->StopByFailure(kFailed, started.message());
     }
+  }
+
+  Status TryStartRanks(uint32_t cores) {
+    const bool is_ours = job_.comm == Comm::kTcp && WorldSize(job_.layout) > 1;
+    if (is_ours && job_.comm_port == 0) {
+      STRATA_ASSIGN_OR_RETURN(comm_port_, ReservedPort::Find());
+      job_.comm_port = comm_port_->port();
+    }
+    std::vector<Command> commands =
+        StarterCommands(job_, ControlOf(job_, directory_.path()), cores);
+    for (Command& command : commands) {
+      command.environment.emplace_back(kTokenVariable, token_);
+      command.environment.emplace_back(kControlVariable, ControlIn(directory_.path()));
+      // Removed with the directory, also when mpirun has no time to.
+      if (job_.comm == Comm::kMpi && (job_.control_address.empty() || nodes_))
+        command.environment.emplace_back("OMPI_MCA_orte_tmpdir_base", directory_.path());
+    }
+    // Should we be killed, mpirun still removes the shared memory of its ranks.
+    return starter_.Start(commands, SIGTERM);
+  }
+
+  void StartRanksOfOthers(const std::string& nonce) {
+    if (job_.comm != Comm::kTcp || is_starter_over_) return;
+    nodes_->StartRanks(
+        {.layout = FormatLayout(job_.layout), .nonce = nonce, .comm_port = job_.comm_port});
   }
 
   int Loop() {
@@ -169,7 +190,7 @@ class Launcher {
       if (nodes_) nodes_->OnMessage(peer, type, payload);
     } else if (type == Message::kRunDaemon) {
       Result<RunDaemon> wanted = Decode<RunDaemon>(payload);
-      if (nodes_ && wanted.ok()) nodes_->RunDaemonFor(peer, *wanted);
+      if (nodes_ && job_.comm == Comm::kMpi && wanted.ok()) nodes_->RunDaemonFor(peer, *wanted);
     } else if (ranks_) {
       ranks_->OnMessage(peer, type, payload);
     }
@@ -208,14 +229,14 @@ class Launcher {
   }
 
   void OnChild() {
-    if (starter_.Reap()) {
-      // What its agents sent before they ended has come by then.
-      loop_.After(100ms, [this] {
-        is_starter_over_ = true;
-        ranks_->OnStarterEnded(starter_.ending(), starter_.said());
-        MaybeFinish();
-      });
-    }
+    const bool is_over = starter_.Reap();
+    if (!is_over && !starter_.has_failed()) return;
+    // What its agents sent before they ended has come by then.
+    loop_.After(100ms, [this, is_over] {
+      is_starter_over_ = is_starter_over_ || is_over;
+      ranks_->OnStarterEnded(starter_.ending(), starter_.said());
+      MaybeFinish();
+    });
   }
 
   void OnAllEnded() {
@@ -259,6 +280,7 @@ class Launcher {
   Server server_;
   Starter starter_;
   std::optional<Secret> node_secret_;
+  std::optional<ReservedPort> comm_port_;
   int num_strangers_ = 0;
   bool is_starter_over_ = false;
   bool is_ending_ = false;
@@ -305,6 +327,7 @@ Result<NodeHello> HelloOf(const Job& job, const std::string& version) {
   hello.command = ToShell({{}, words});
   STRATA_ASSIGN_OR_RETURN(hello.config_hash, HashOfFiles(job.command));
   hello.num_cores = static_cast<uint32_t>(AllowedCpus().size());
+  hello.comm = job.comm == Comm::kMpi ? "mpi" : "tcp";
   return hello;
 }
 
@@ -319,11 +342,14 @@ Result<int> TryRunJob(const Job& job, const Arguments& arguments, const std::str
     if (job.node_rank != 0) return Follow(job, *hello, *secret);
   }
   STRATA_ASSIGN_OR_RETURN(PrivateDirectory directory, PrivateDirectory::Make());
-  STRATA_ASSIGN_OR_RETURN(const Digest token, RandomDigest());
+  STRATA_ASSIGN_OR_RETURN(const Digest random, RandomDigest());
+  const bool is_derived = secret && job.comm == Comm::kTcp;
+  const std::string token = is_derived ? TokenOfJob(*secret, ToHex(random)) : ToHex(random);
   int exit_code = kFailed;
   {
-    Launcher launcher(job, std::move(directory), ToHex(token));
-    exit_code = hello ? launcher.RunWithNodes(*hello, *secret) : launcher.Run();
+    Launcher launcher(job, std::move(directory), token);
+    exit_code = hello ? launcher.RunWithNodes(*hello, *secret, is_derived ? ToHex(random) : "")
+                      : launcher.Run();
     // Nothing of ours stays, whatever went wrong.
     KillAllChildren();
   }

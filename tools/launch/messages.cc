@@ -29,6 +29,12 @@ void VisitFields(RunDaemon& m, Visit visit) {
   visit("words", m.words);
 }
 template <typename Visit>
+void VisitFields(StartRanks& m, Visit visit) {
+  visit("layout", m.layout);
+  visit("nonce", m.nonce);
+  visit("comm_port", m.comm_port);
+}
+template <typename Visit>
 void VisitFields(DaemonEnded& m, Visit visit) {
   visit("node_rank", m.node_rank);
   visit("exit_code", m.exit_code);
@@ -47,6 +53,7 @@ void VisitFields(NodeHello& m, Visit visit) {
   visit("command", m.command);
   visit("config_hash", m.config_hash);
   visit("num_cores", m.num_cores);
+  visit("comm", m.comm);
 }
 template <typename Visit>
 void VisitFields(JobEnded& m, Visit visit) {
@@ -67,6 +74,7 @@ std::string EncodeFields(const T& message) {
 std::string Encode(const RankStarted& message) { return EncodeFields(message); }
 std::string Encode(const RankEnded& message) { return EncodeFields(message); }
 std::string Encode(const RunDaemon& message) { return EncodeFields(message); }
+std::string Encode(const StartRanks& message) { return EncodeFields(message); }
 std::string Encode(const DaemonEnded& message) { return EncodeFields(message); }
 std::string Encode(const NodeHello& message) { return EncodeFields(message); }
 std::string Encode(const JobEnded& message) { return EncodeFields(message); }
@@ -88,6 +96,7 @@ Result<T> Decode(std::string_view text) {
 template Result<RankStarted> Decode<RankStarted>(std::string_view);
 template Result<RankEnded> Decode<RankEnded>(std::string_view);
 template Result<RunDaemon> Decode<RunDaemon>(std::string_view);
+template Result<StartRanks> Decode<StartRanks>(std::string_view);
 template Result<DaemonEnded> Decode<DaemonEnded>(std::string_view);
 template Result<NodeHello> Decode<NodeHello>(std::string_view);
 template Result<JobEnded> Decode<JobEnded>(std::string_view);

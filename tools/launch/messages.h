@@ -24,13 +24,14 @@ enum class Message : char {
   kRelease = 'r',  // all ranks have ended: end, too
   // Of mpirun's relay, and on to the node.
   kRunDaemon = 'D',
-  // Of the node, and on to the relay.
+  // Of the node, and on to the relay, if it was a daemon.
   kDaemonEnded = 'd',
   // Of a node's launcher.
   kNodeHello = 'H',
   kStopWanted = 'q',  // it got a signal
   // To a node's launcher.
   kNodeWelcome = 'W',
+  kStartRanks = 'R',  // its agents, where no mpirun does
   kJobEnded = 'Z',
 };
 
@@ -53,6 +54,15 @@ struct RunDaemon {
   std::vector<std::string> words;
 };
 
+// What a node needs to know to start its ranks, with its own command. The token that agents show is
+// made of the nonce and the secret that nodes share, and so is not sent.
+struct StartRanks {
+  std::string layout;
+  std::string nonce;
+  uint16_t comm_port = 0;
+};
+
+// A daemon, or the agents of a node.
 struct DaemonEnded {
   uint32_t node_rank = 0;
   int exit_code = 0;
@@ -72,6 +82,7 @@ struct NodeHello {
   std::string command;
   std::string config_hash;
   uint32_t num_cores = 0;
+  std::string comm;  // "mpi" or "tcp"
 };
 
 struct JobEnded {
@@ -82,6 +93,7 @@ struct JobEnded {
 std::string Encode(const RankStarted& message);
 std::string Encode(const RankEnded& message);
 std::string Encode(const RunDaemon& message);
+std::string Encode(const StartRanks& message);
 std::string Encode(const DaemonEnded& message);
 std::string Encode(const NodeHello& message);
 std::string Encode(const JobEnded& message);

@@ -34,6 +34,12 @@ std::string Disagreement(const NodeHello& own, const NodeHello& other) {
         here, there);
   }
   if (own.nnodes != other.nnodes) return differ("--nnodes", own.nnodes, other.nnodes);
+  if (own.comm != other.comm) {
+    return fmt::format(
+        "ranks would meet through {} on {} and through {} on {}: give --comm tcp, or install "
+        "OpenMPI, on every node",
+        own.comm, here, other.comm, there);
+  }
   if (own.command != other.command)
     return differ("to run", fmt::format("'{}'", own.command), fmt::format("'{}'", other.command));
   if (own.config_hash != other.config_hash) {
@@ -177,10 +183,23 @@ void NodeGroup::RunDaemonFor(Channel* relay, const RunDaemon& wanted) {
   node->second.channel->Send(static_cast<char>(Message::kRunDaemon), Encode(wanted));
 }
 
+void NodeGroup::StartRanks(const launch::StartRanks& order) {
+  for (auto& [rank, node] : nodes_) {
+    if (node.channel != nullptr && node.channel->is_open())
+      node.channel->Send(static_cast<char>(Message::kStartRanks), Encode(order));
+  }
+}
+
 void NodeGroup::OnDaemonEnded(Channel* channel, std::string_view payload) {
   Result<DaemonEnded> ended = Decode<DaemonEnded>(payload);
   Node* node = NodeOf(channel);
-  if (!ended.ok() || node->relay == nullptr || !node->relay->is_open()) return;
+  if (!ended.ok()) return;
+  if (job_.comm == Comm::kTcp && ended->exit_code != 0) {
+    return Fail(fmt::format("{}: what starts its ranks ended with exit code {}{}{}",
+                            NameOf(node->hello), ended->exit_code, ended->text.empty() ? "" : ":\n",
+                            ended->text));
+  }
+  if (node->relay == nullptr || !node->relay->is_open()) return;
   ended->node_rank = node->hello.node_rank;
   node->relay->Send(static_cast<char>(Message::kDaemonEnded), Encode(*ended));
 }

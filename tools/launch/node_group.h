@@ -34,6 +34,9 @@ class NodeGroup {
   void OnMessage(Channel* node, Message type, std::string_view payload);
   void OnClosed(Channel* channel, const Status& why);
 
+  // Has every other node start its ranks. Once complete.
+  void StartRanks(const launch::StartRanks& order);
+
   // mpirun's relay wants a daemon on a node.
   void RunDaemonFor(Channel* relay, const RunDaemon& wanted);
 

@@ -7,16 +7,20 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
+#include <algorithm>
 #include <array>
 #include <cerrno>
 #include <chrono>
 #include <cstdio>
 #include <cstdlib>
 #include <cstring>
+#include <filesystem>
 #include <fstream>
 #include <optional>
 #include <thread>
 #include <vector>
+
+#include "tools/launch/split.h"
 
 namespace strata::launch {
 namespace {
@@ -125,6 +129,17 @@ Result<Child> StartChild(const ChildOptions& options) {
     return ErrnoStatus(*error, fmt::format("cannot run '{}'", options.words[0]));
   }
   return Child{pid, std::move(out.read), std::move(err.read)};
+}
+
+bool IsOnPath(const std::string& name) {
+  const char* path = std::getenv("PATH");
+  if (path == nullptr) return false;
+  const std::vector<std::string_view> folders = Split(path, ':');
+  return std::any_of(folders.begin(), folders.end(), [&](std::string_view folder) {
+    const std::string file = fmt::format("{}/{}", folder.empty() ? "." : folder, name);
+    std::error_code error;
+    return std::filesystem::is_regular_file(file, error) && access(file.c_str(), X_OK) == 0;
+  });
 }
 
 Ending EndingOf(int wait_status) {

@@ -31,6 +31,9 @@ struct Child {
 // kNotFound and kin with the name of the program when it cannot be run.
 Result<Child> StartChild(const ChildOptions& options);
 
+// Whether StartChild() would find a program of this name on PATH.
+bool IsOnPath(const std::string& name);
+
 // How a process ended.
 struct Ending {
   int exit_code = 0;

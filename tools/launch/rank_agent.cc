@@ -43,6 +43,11 @@ Status GoToOwnDirectory() {
   return OkStatus();
 }
 
+// A runtime of MPI's that something above us belongs to is not this rank's.
+void ForgetMpi() {
+  for (const char* name : {"OMPI_COMM_WORLD_RANK", "PMIX_RANK", "PMI_RANK"}) unsetenv(name);
+}
+
 struct RankLog {
   std::string path;
   Descriptor file;
@@ -140,10 +145,10 @@ class Agent {
     STRATA_RETURN_IF_ERROR(GoToOwnDirectory());
     STRATA_ASSIGN_OR_RETURN(log_, OpenLog(arguments_.log_dir, identity_.rank));
     STRATA_ASSIGN_OR_RETURN(binding_, Bind(arguments_, identity_, read_needs_));
-    return StartChild(
-        {.words = arguments_.command,
-         .environment = RankVariables(identity_, arguments_.master_addr, arguments_.master_port),
-         .death_signal = SIGKILL});
+    return StartChild({.words = arguments_.command,
+                       .environment = RankVariables(identity_, arguments_.master_addr,
+                                                    arguments_.master_port, arguments_.comm_port),
+                       .death_signal = SIGKILL});
   }
 
   std::unique_ptr<LineReader> ReadLines(Descriptor from, Message type) {
@@ -292,6 +297,7 @@ Result<int> TryRunAgent(const AgentArguments& arguments, const ReadRunNeeds& rea
   // The rank is not to know how to speak in the name of others.
   unsetenv(kTokenVariable);
   unsetenv(kControlVariable);
+  if (arguments.comm_port) ForgetMpi();
   STRATA_ASSIGN_OR_RETURN(const Layout layout, ParseLayout(arguments.layout));
   STRATA_ASSIGN_OR_RETURN(const RankIdentity identity,
                           IdentityOf(layout, arguments.rank, FromEnvironment));
@@ -349,7 +355,8 @@ Result<RankIdentity> IdentityOf(const Layout& layout, std::optional<uint32_t> gi
 
 std::vector<std::pair<std::string, std::string>> RankVariables(const RankIdentity& identity,
                                                                const std::string& master_addr,
-                                                               uint16_t master_port) {
+                                                               uint16_t master_port,
+                                                               std::optional<uint16_t> comm_port) {
   const auto text = [](uint32_t number) { return std::to_string(number); };
   std::vector<std::pair<std::string, std::string>> variables = {
       {"RANK", text(identity.rank)},
@@ -359,6 +366,7 @@ std::vector<std::pair<std::string, std::string>> RankVariables(const RankIdentit
       {"NODE_RANK", text(identity.place.node_rank)},
       {"MASTER_ADDR", master_addr},
       {"MASTER_PORT", text(master_port)}};
+  if (comm_port) variables.emplace_back("STRATA_MASTER_PORT", text(*comm_port));
   if (identity.node.slots.size() < identity.node.num_slots)
     variables.emplace_back("CUDA_VISIBLE_DEVICES",
                            fmt::format("{}", fmt::join(identity.node.slots, ",")));

@@ -22,7 +22,8 @@ struct AgentArguments {
   std::string log_dir;
   uint32_t grace_seconds = 8;
   bool no_bind = false;
-  std::optional<uint32_t> rank;  // otherwise what mpirun or srun says
+  std::optional<uint32_t> rank;       // otherwise what mpirun or srun says
+  std::optional<uint16_t> comm_port;  // where rank 0 listens for the others; otherwise MPI knows
   std::vector<std::string> command;
 };
 
@@ -45,6 +46,7 @@ Result<RankIdentity> IdentityOf(const Layout& layout, std::optional<uint32_t> gi
 // that LOCAL_RANK counts through those.
 std::vector<std::pair<std::string, std::string>> RankVariables(const RankIdentity& identity,
                                                                const std::string& master_addr,
-                                                               uint16_t master_port);
+                                                               uint16_t master_port,
+                                                               std::optional<uint16_t> comm_port);
 
 }  // namespace strata::launch

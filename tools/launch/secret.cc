@@ -91,4 +91,8 @@ Result<Secret> FindSecret(const std::string& secret_file, const Environment& env
   return Secret{std::move(text), path};
 }
 
+std::string TokenOfJob(const Secret& secret, const std::string& nonce) {
+  return ToHex(HmacSha256(secret.text, "ranks of the job " + nonce));
+}
+
 }  // namespace strata::launch

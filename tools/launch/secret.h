@@ -18,4 +18,8 @@ struct Secret {
 };
 Result<Secret> FindSecret(const std::string& secret_file, const Environment& environment);
 
+// What the agents of one job show to its launcher: of `nonce`, which is new for each job, and can
+// be told to anybody.
+std::string TokenOfJob(const Secret& secret, const std::string& nonce);
+
 }  // namespace strata::launch

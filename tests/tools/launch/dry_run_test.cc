@@ -42,7 +42,7 @@ class DryRunTest : public LaunchFixture {
 };
 
 TEST_F(DryRunTest, OneNode) {
-  EXPECT_EQ(DryRun({"--nproc-per-node", "2"}),
+  EXPECT_EQ(DryRun({"--nproc-per-node", "2", "--comm", "mpi"}),
             R"(2 ranks on this machine; nothing is started
 localhost: ranks 0-1, slots 0-1 of 2
   rank 0: CORES
@@ -69,7 +69,7 @@ this machine runs:
 
 TEST_F(DryRunTest, APerNodeStart) {
   EXPECT_EQ(DryRun({"--nnodes", "2", "--node-rank", "1", "--nproc-per-node", "2", "--master-addr",
-                    "node-a", "--master-port", "4000", "--no-bind"}),
+                    "node-a", "--master-port", "4000", "--no-bind", "--comm", "mpi"}),
             R"(4 ranks on 2 nodes; nothing is started
 node-0: ranks 0-1, slots 0-1 of 2
 node-1: ranks 2-3, slots 0-1 of 2
@@ -82,6 +82,27 @@ node-1 you run:
 
 node-0 runs:
   mpirun --np 4 --host localhost:2,strata-node-1:2 --mca ras ^slurm,tm,lsf,gridengine --mca plm rsh --mca plm_rsh_no_tree_spawn 1 --mca orte_leave_session_attached 1 --mca plm_rsh_agent 'STRATA launch-daemon' --mca hwloc_base_binding_policy none -x STRATA_LAUNCH_TOKEN STRATA launch-rank --layout node-0:2:0-1@node-1:2:0-1 --control unix:/tmp/strata-launch-XXXXXX/control,node-a:4000 --master-addr node-a --master-port 4000 --log-dir strata-logs --grace 8 --no-bind -- STRATA train run.toml --resume
+)");
+}
+
+TEST_F(DryRunTest, APerNodeStartWithoutMpi) {
+  EXPECT_EQ(DryRun({"--nnodes", "2", "--node-rank", "0", "--master-addr", "node-a", "--comm", "tcp",
+                    "--no-bind"}),
+            R"(2 ranks on 2 nodes, which meet over TCP; nothing is started
+node-0: rank 0, slot 0 of 1
+node-1: rank 1, slot 0 of 1
+
+node-0 you run:
+  STRATA launch --nnodes 2 --node-rank 0 --nproc-per-node 1 --master-addr node-a --master-port 29500 --comm tcp -- train run.toml --resume
+
+node-1 you run:
+  STRATA launch --nnodes 2 --node-rank 1 --nproc-per-node 1 --master-addr node-a --master-port 29500 --comm tcp -- train run.toml --resume
+
+node-0 runs:
+  STRATA launch-rank --layout node-0:1:0@node-1:1:0 --control unix:/tmp/strata-launch-XXXXXX/control,node-a:29500 --master-addr node-a --master-port 29500 --log-dir strata-logs --grace 8 --no-bind --rank 0 --comm-port PORT -- STRATA train run.toml --resume
+
+node-1 runs:
+  STRATA launch-rank --layout node-0:1:0@node-1:1:0 --control node-a:29500 --master-addr node-a --master-port 29500 --log-dir strata-logs --grace 8 --no-bind --rank 1 --comm-port PORT -- STRATA train run.toml --resume
 )");
 }
 

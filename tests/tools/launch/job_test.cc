@@ -21,12 +21,23 @@ using testing::Not;
 using testing::StartsWith;
 using Variables = std::map<std::string, std::string>;
 
-Result<Job> Plan(Arguments arguments, const Variables& variables = {}) {
+Result<Job> Plan(Arguments arguments, const Variables& variables = {},
+                 const std::string& why_no_mpi = "") {
   if (arguments.command.empty()) arguments.command = {"train", "run.toml"};
-  return PlanJob(arguments, "/opt/strata", [&](const char* name) {
-    auto found = variables.find(name);
-    return found == variables.end() ? nullptr : found->second.c_str();
-  });
+  return PlanJob(
+      arguments, "/opt/strata",
+      [&](const char* name) {
+        auto found = variables.find(name);
+        return found == variables.end() ? nullptr : found->second.c_str();
+      },
+      why_no_mpi);
+}
+
+// The one that starts all.
+std::string StarterOf(const Job& job, const std::string& control, uint32_t cores) {
+  const std::vector<Command> commands = StarterCommands(job, control, cores);
+  EXPECT_EQ(commands.size(), 1u);
+  return ToShell(commands[0]);
 }
 
 std::string PlanError(const Arguments& arguments, const Variables& variables = {}) {
@@ -47,9 +58,9 @@ class HostfileJob : public testing::Test {
 
 TEST(Job, WithoutOptionsIsOneRankHereWithoutMpi) {
   const Job job = OrDie(Plan({}));
-  EXPECT_EQ(job.start, Start::kOneRank);
+  EXPECT_EQ(job.start, Start::kHere);
   EXPECT_EQ(WorldSize(job.layout), 1u);
-  EXPECT_THAT(ToShell(StarterCommand(job, "unix:/c", 2)),
+  EXPECT_THAT(StarterOf(job, "unix:/c", 2),
               AllOf(StartsWith("/opt/strata launch-rank "), HasSubstr("--rank 0"),
                     HasSubstr(" -- /opt/strata train run.toml"), Not(HasSubstr("mpirun"))));
 }
@@ -57,11 +68,53 @@ TEST(Job, WithoutOptionsIsOneRankHereWithoutMpi) {
 TEST(Job, SeveralRanksHereGoThroughMpirunAndNoOtherMachine) {
   const Job job = OrDie(Plan({.nproc_per_node = 2}));
   EXPECT_EQ(job.start, Start::kMpirun);
-  const std::string command = ToShell(StarterCommand(job, "unix:/c", 2));
+  const std::string command = StarterOf(job, "unix:/c", 2);
   EXPECT_THAT(command,
               AllOf(HasSubstr("mpirun --np 2 --host localhost:2 "), HasSubstr("plm isolated"),
                     HasSubstr("hwloc_base_binding_policy none"), Not(HasSubstr("yield"))));
-  EXPECT_THAT(ToShell(StarterCommand(job, "unix:/c", 1)), HasSubstr("mpi_yield_when_idle 1"));
+  EXPECT_THAT(StarterOf(job, "unix:/c", 1), HasSubstr("mpi_yield_when_idle 1"));
+}
+
+TEST(Job, WithoutMpiSeveralRanksHereAreTheLaunchersOwn) {
+  const Job job = OrDie(Plan({.nproc_per_node = 2}, {}, "there is no mpirun here"));
+  EXPECT_EQ(job.start, Start::kHere);
+  EXPECT_EQ(Describe(job),
+            "2 ranks on this machine, which meet over TCP (there is no mpirun here)");
+  const std::vector<Command> commands = StarterCommands(job, "unix:/c", 2);
+  ASSERT_EQ(commands.size(), 2u);
+  EXPECT_THAT(ToShell(commands[0]),
+              AllOf(StartsWith("/opt/strata launch-rank --layout localhost:2:0-1 "),
+                    HasSubstr(" --rank 0 --comm-port PORT -- /opt/strata train run.toml")));
+  EXPECT_THAT(ToShell(commands[1]), HasSubstr(" --rank 1 "));
+  // One rank alone meets nobody.
+  EXPECT_EQ(Describe(OrDie(Plan({}, {}, "there is no mpirun here"))), "1 rank on this machine");
+}
+
+TEST(Job, HowRanksMeetCanBeChosen) {
+  EXPECT_EQ(OrDie(Plan({.nproc_per_node = 2, .comm = "tcp"})).start, Start::kHere);
+  EXPECT_EQ(OrDie(Plan({.nproc_per_node = 2, .comm = "mpi"}, {}, "none here")).start,
+            Start::kMpirun);
+  EXPECT_EQ(OrDie(Plan({.nproc_per_node = 2}, {{"STRATA_MASTER_PORT", "4711"}})).comm_port, 4711);
+  EXPECT_THAT(PlanError({.comm = "smoke"}), HasSubstr("--comm 'smoke'"));
+  EXPECT_THAT(PlanError({}, {{"STRATA_MASTER_PORT", "65536"}}), HasSubstr("65536 is not a port"));
+}
+
+TEST(Job, APerNodeStartWithoutMpiStartsEachNodesRanksThere) {
+  Job job = OrDie(Plan({.nproc_per_node = 2, .nnodes = 2, .node_rank = 1, .master_addr = "a"}, {},
+                       "there is no mpirun here"));
+  EXPECT_EQ(job.start, Start::kPerNode);
+  EXPECT_EQ(job.comm, Comm::kTcp);
+  job.comm_port = 4711;
+  const std::vector<Command> commands = StarterCommands(job, "a:29500", 2);
+  ASSERT_EQ(commands.size(), 2u);
+  EXPECT_THAT(ToShell(commands[0]), HasSubstr(" --rank 2 --comm-port 4711 "));
+  EXPECT_THAT(ToShell(commands[1]), HasSubstr(" --rank 3 --comm-port 4711 "));
+  EXPECT_THAT(PlanError({.nnodes = 2,
+                         .node_rank = 0,
+                         .master_addr = "a",
+                         .comm = "tcp",
+                         .exports = {"NCCL_DEBUG"}}),
+              AllOf(HasSubstr("-x NCCL_DEBUG"), HasSubstr("on every node")));
 }
 
 TEST(Job, OptionsBeatTheEnvironment) {
@@ -119,7 +172,7 @@ TEST_F(HostfileJob, StartsAllItsNodesThroughMpirun) {
   const Job job = OrDie(Plan(arguments_));
   EXPECT_EQ(job.start, Start::kMpirun);
   EXPECT_EQ(job.master_addr, "worker-0");
-  EXPECT_THAT(ToShell(StarterCommand(job, "c", 2)),
+  EXPECT_THAT(StarterOf(job, "c", 2),
               AllOf(HasSubstr("--np 8 --host worker-0:4,worker-1:4 "), HasSubstr("plm rsh"),
                     HasSubstr("BatchMode=yes"), HasSubstr("-x STRATA_LAUNCH_TOKEN")));
 }
@@ -128,7 +181,7 @@ TEST_F(HostfileJob, FiltersChooseSlotsAndExportsGoAlong) {
   arguments_.include = "worker-0@worker-1:0,2";
   arguments_.exports = {"NCCL_DEBUG"};
   const Job job = OrDie(Plan(arguments_));
-  EXPECT_THAT(ToShell(StarterCommand(job, "c", 2)),
+  EXPECT_THAT(StarterOf(job, "c", 2),
               AllOf(HasSubstr("--np 6 --host worker-0:4,worker-1:2 "), HasSubstr("-x NCCL_DEBUG"),
                     HasSubstr("--layout worker-0:4:0-3@worker-1:4:0,2")));
 }
@@ -146,20 +199,26 @@ TEST_F(HostfileJob, ANodeRankBesideItIsAContradiction) {
   EXPECT_THAT(PlanError(arguments_, {{"NODE_RANK", "1"}}), HasSubstr("give one of them"));
 }
 
+TEST_F(HostfileJob, IsMpisAlone) {
+  EXPECT_EQ(OrDie(Plan(arguments_, {}, "there is no mpirun here")).comm, Comm::kMpi);
+  arguments_.comm = "tcp";
+  EXPECT_THAT(PlanError(arguments_), AllOf(HasSubstr("--comm tcp"), HasSubstr("--node-rank")));
+}
+
 const Variables kAllocation = {{"SLURM_JOB_ID", "77"}, {"SLURM_JOB_NUM_NODES", "2"}};
 
 TEST(SlurmJob, AnAllocationIsUsedThroughSrun) {
   const Job job = OrDie(Plan({.nproc_per_node = 4, .control_address = "login"}, kAllocation));
   EXPECT_EQ(job.start, Start::kSrun);
   EXPECT_THAT(
-      ToShell(StarterCommand(job, "c", 2)),
+      StarterOf(job, "c", 2),
       AllOf(StartsWith("srun --nodes=2 --ntasks=8 --ntasks-per-node=4 "), HasSubstr("--mpi=pmix"),
             HasSubstr("--cpu-bind=none"), HasSubstr("strata launch-rank ")));
 }
 
 TEST(SlurmJob, OneOfItsNodesNeedsNoSrun) {
   EXPECT_EQ(OrDie(Plan({.nproc_per_node = 2, .nnodes = 1}, kAllocation)).start, Start::kMpirun);
-  EXPECT_EQ(OrDie(Plan({}, {{"SLURM_JOB_ID", "7"}, {"SLURM_NNODES", "1"}})).start, Start::kOneRank);
+  EXPECT_EQ(OrDie(Plan({}, {{"SLURM_JOB_ID", "7"}, {"SLURM_NNODES", "1"}})).start, Start::kHere);
 }
 
 TEST(SlurmJob, MoreNodesThanAllocatedIsAnError) {

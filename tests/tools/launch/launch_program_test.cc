@@ -28,12 +28,23 @@ using testing::UnorderedElementsAre;
 using LaunchTest = LaunchFixture;
 
 const std::vector<std::string> kTwo = {"--nproc-per-node", "2"};
-const std::vector<std::string> kFour = {"--nproc-per-node", "4"};
 
-TEST_F(LaunchTest, EveryRankIsToldWhoItIs) {
-  STRATA_NEEDS_MPIRUN();
+// Ranks that mpirun starts, and ranks that the launcher does.
+class LaunchBothWaysTest : public LaunchFixture, public testing::WithParamInterface<const char*> {
+ protected:
+  void SetUp() override {
+    if (GetParam() == std::string("mpi")) STRATA_NEEDS_MPIRUN();
+  }
+  static std::vector<std::string> Ranks(const std::string& nproc) {
+    return {"--nproc-per-node", nproc, "--comm", GetParam()};
+  }
+};
+INSTANTIATE_TEST_SUITE_P(Comm, LaunchBothWaysTest, testing::Values("mpi", "tcp"),
+                         [](const auto& one) { return std::string(one.param); });
+
+TEST_P(LaunchBothWaysTest, EveryRankIsToldWhoItIs) {
   const Finished finished =
-      RunShell(kFour,
+      RunShell(Ranks("4"),
                "echo $RANK $LOCAL_RANK of $WORLD_SIZE $LOCAL_WORLD_SIZE on $NODE_RANK at "
                "$MASTER_ADDR:$MASTER_PORT");
   EXPECT_EQ(finished.exit_code, 0) << finished.err;
@@ -44,17 +55,15 @@ TEST_F(LaunchTest, EveryRankIsToldWhoItIs) {
                                    "[3] 3 3 of 4 4 on 0 at 127.0.0.1:29500"));
 }
 
-TEST_F(LaunchTest, RanksDoNotLearnTheSecretOfTheirLauncher) {
-  STRATA_NEEDS_MPIRUN();
-  const Finished finished = RunShell(kTwo, "env");
+TEST_P(LaunchBothWaysTest, RanksDoNotLearnTheSecretOfTheirLauncher) {
+  const Finished finished = RunShell(Ranks("2"), "env");
   EXPECT_EQ(finished.exit_code, 0);
   EXPECT_THAT(finished.out, AllOf(HasSubstr("WORLD_SIZE=2"), Not(HasSubstr("STRATA_LAUNCH_"))));
 }
 
-TEST_F(LaunchTest, RanksAreBoundToTheCoresThatAreSaid) {
-  STRATA_NEEDS_MPIRUN();
+TEST_P(LaunchBothWaysTest, RanksAreBoundToTheCoresThatAreSaid) {
   const Finished finished =
-      RunShell(kTwo, "grep Cpus_allowed_list /proc/self/status | sed 's/.*\\t//'");
+      RunShell(Ranks("2"), "grep Cpus_allowed_list /proc/self/status | sed 's/.*\\t//'");
   ASSERT_EQ(finished.exit_code, 0) << finished.err;
   std::string plain;
   std::string marked;
@@ -96,16 +105,68 @@ TEST_F(LaunchTest, ALongTemporaryDirectoryIsNoObstacle) {
   EXPECT_EQ(finished.exit_code, 0) << finished.err;
 }
 
-TEST_F(LaunchTest, SeveralRanksWithoutMpirunSayWhatToInstall) {
-  const Finished finished = RunProgram(Shell(kTwo, "true"), directory_, {{"PATH", "/nowhere"}});
-  EXPECT_EQ(finished.exit_code, 1);
-  EXPECT_THAT(LinesOf(finished.err).back(),
-              AllOf(StartsWith("error: "), HasSubstr("mpirun"), HasSubstr("openmpi-bin")));
+TEST_F(LaunchTest, SeveralRanksWithoutMpirunAreStartedByTheLauncherWhichSaysSo) {
+  const Finished finished =
+      RunProgram(Shell(kTwo, "echo rank $RANK of $WORLD_SIZE"), directory_, {{"PATH", "/nowhere"}});
+  EXPECT_EQ(finished.exit_code, 0) << finished.err;
+  EXPECT_THAT(LinesOf(finished.out), UnorderedElementsAre("rank 0 of 2", "[1] rank 1 of 2"));
+  EXPECT_THAT(finished.err, HasSubstr("launch: 2 ranks on this machine, which meet over TCP (there "
+                                      "is no mpirun here); logs in"));
 }
 
-TEST_F(LaunchTest, AFailingRankStopsAllAndItsErrorComesLast) {
-  STRATA_NEEDS_MPIRUN();
-  const Finished finished = RunShell(kFour,
+TEST_F(LaunchTest, MpiThatIsAskedForAndNotThereIsAnErrorThatSaysWhatToInstall) {
+  const Finished finished = RunProgram(Shell({"--nproc-per-node", "2", "--comm", "mpi"}, "true"),
+                                       directory_, {{"PATH", "/nowhere"}});
+  EXPECT_EQ(finished.exit_code, 1);
+  EXPECT_THAT(LinesOf(finished.err).back(),
+              AllOf(StartsWith("error: "), HasSubstr("mpirun"), HasSubstr("openmpi-bin"),
+                    HasSubstr("--comm tcp")));
+}
+
+TEST_F(LaunchTest, WithoutMpiRanksAreToldOnePortThatIsNoOtherJobs) {
+  const Running first(Shell({"--nproc-per-node", "2", "--comm", "tcp"},
+                            "echo port $STRATA_MASTER_PORT; sleep 1000"),
+                      directory_);
+  ASSERT_TRUE(first.SaysOnOut("[1] port ")) << first.err();
+  const auto ports = [](const std::string& out) {
+    std::set<std::string> found;
+    for (const std::string& line : LinesOf(out)) found.insert(line.substr(line.rfind(' ')));
+    return found;
+  };
+  const Finished second =
+      RunShell({"--nproc-per-node", "2", "--comm", "tcp"}, "echo port $STRATA_MASTER_PORT");
+  ASSERT_EQ(ports(first.out()).size(), 1u) << first.out();
+  ASSERT_EQ(ports(second.out).size(), 1u) << second.out;
+  EXPECT_NE(ports(first.out()), ports(second.out));
+  EXPECT_THAT(
+      RunProgram(Shell({"--nproc-per-node", "2", "--comm", "tcp"}, "echo port $STRATA_MASTER_PORT"),
+                 directory_, {{"STRATA_MASTER_PORT", "4711"}})
+          .out,
+      HasSubstr("[1] port 4711\n"));
+}
+
+TEST_F(LaunchTest, WithoutMpiRanksBelongToNoRuntimeOfIt) {
+  const Finished finished = RunProgram(Shell({"--nproc-per-node", "2", "--comm", "tcp"}, "env"),
+                                       directory_, {{"PMI_RANK", "0"}, {"PMI_SIZE", "1"}});
+  EXPECT_EQ(finished.exit_code, 0) << finished.err;
+  EXPECT_THAT(finished.out, AllOf(HasSubstr("WORLD_SIZE=2"), Not(HasSubstr("PMI_RANK")),
+                                  Not(HasSubstr("OMPI_"))));
+}
+
+// It has no way to say so itself: it never reached the launcher.
+TEST_F(LaunchTest, WithoutMpiAnAgentThatFailsToStartEndsTheJobAndSaysWhy) {
+  const Finished finished =
+      RunProgram(Shell({"--nproc-per-node", "2", "--comm", "tcp"}, "sleep 1000"), directory_,
+                 {{"LD_PRELOAD", STRATA_DYING_AGENT}});
+  EXPECT_EQ(finished.exit_code, 3);
+  EXPECT_THAT(
+      finished.err.substr(finished.err.rfind("error: ")),
+      AllOf(HasSubstr("1 of 2 ranks did not start; what starts them ended with exit code 3"),
+            HasSubstr("agent: out of luck")));
+}
+
+TEST_P(LaunchBothWaysTest, AFailingRankStopsAllAndItsErrorComesLast) {
+  const Finished finished = RunShell(Ranks("4"),
                                      "if [ $RANK = 2 ]; then echo 'error: no more disk' >&2; exit "
                                      "7; fi; sleep 1000");
   EXPECT_EQ(finished.exit_code, 7);
@@ -115,18 +176,17 @@ TEST_F(LaunchTest, AFailingRankStopsAllAndItsErrorComesLast) {
                           HasSubstr("    error: no more disk\n"), HasSubstr("/rank-2.log")));
 }
 
-TEST_F(LaunchTest, AKilledRankStopsAllAndIsCountedAsShellsDo) {
-  STRATA_NEEDS_MPIRUN();
-  const Finished finished = RunShell(kTwo, "if [ $RANK = 1 ]; then kill -9 $$; fi; sleep 1000");
+TEST_P(LaunchBothWaysTest, AKilledRankStopsAllAndIsCountedAsShellsDo) {
+  const Finished finished =
+      RunShell(Ranks("2"), "if [ $RANK = 1 ]; then kill -9 $$; fi; sleep 1000");
   EXPECT_EQ(finished.exit_code, 137);
   EXPECT_THAT(finished.err, HasSubstr("rank 1"));
   EXPECT_THAT(finished.err, HasSubstr("killed by signal 9 (Killed)"));
 }
 
-TEST_F(LaunchTest, ARankThatDoesNotWantToEndIsKilledAfterTheGrace) {
-  STRATA_NEEDS_MPIRUN();
+TEST_P(LaunchBothWaysTest, ARankThatDoesNotWantToEndIsKilledAfterTheGrace) {
   const Finished finished =
-      RunShell({"--nproc-per-node", "2", "--grace", "1"},
+      RunShell({"--nproc-per-node", "2", "--comm", GetParam(), "--grace", "1"},
                "if [ $RANK = 1 ]; then while [ ! -e deaf ]; do sleep 0.02; done; exit 3; fi; trap "
                "'' TERM; touch deaf; while :; do sleep 0.1; done");
   EXPECT_EQ(finished.exit_code, 3);
@@ -134,10 +194,9 @@ TEST_F(LaunchTest, ARankThatDoesNotWantToEndIsKilledAfterTheGrace) {
               HasSubstr("ended: killed by signal 9"));
 }
 
-TEST_F(LaunchTest, RanksThatAreStoppedMayFinishWhatTheyDo) {
-  STRATA_NEEDS_MPIRUN();
+TEST_P(LaunchBothWaysTest, RanksThatAreStoppedMayFinishWhatTheyDo) {
   for (auto [number, exit_code] : {std::pair(SIGINT, 130), std::pair(SIGTERM, 143)}) {
-    Running running(Shell(kTwo,
+    Running running(Shell(Ranks("2"),
                           "trap 'echo committed; exit 0' TERM; echo ready $RANK; while :; do sleep "
                           "0.05; done"),
                     directory_);
@@ -162,9 +221,8 @@ TEST_F(LaunchTest, ASecondSignalKillsAtOnce) {
               HasSubstr("ended: killed by signal 9"));
 }
 
-TEST_F(LaunchTest, NothingSurvivesALauncherThatIsKilled) {
-  STRATA_NEEDS_MPIRUN();
-  Running running(Shell(kTwo, "echo ready; sleep 1000"), directory_);
+TEST_P(LaunchBothWaysTest, NothingSurvivesALauncherThatIsKilled) {
+  Running running(Shell(Ranks("2"), "echo ready; sleep 1000"), directory_);
   ASSERT_TRUE(running.SaysOnOut("[1] ready")) << running.err();
   running.Send(SIGKILL);
   EXPECT_EQ(running.Wait().exit_code, -1);
@@ -172,12 +230,16 @@ TEST_F(LaunchTest, NothingSurvivesALauncherThatIsKilled) {
   EXPECT_THAT(ReadText(directory_ + "/strata-logs/rank-1.log"), HasSubstr("the launcher is gone"));
 }
 
-TEST_F(LaunchTest, NothingSurvivesAnAgentOrMpirunThatIsKilled) {
-  STRATA_NEEDS_MPIRUN();
-  const Finished agent = RunShell(kTwo, "if [ $RANK = 1 ]; then kill -9 $PPID; fi; sleep 1000");
+TEST_P(LaunchBothWaysTest, NothingSurvivesAnAgentThatIsKilled) {
+  const Finished agent =
+      RunShell(Ranks("2"), "if [ $RANK = 1 ]; then kill -9 $PPID; fi; sleep 1000");
   EXPECT_EQ(agent.exit_code, 1);
   EXPECT_THAT(agent.err, AllOf(HasSubstr("error: rank 1 on"), HasSubstr("was lost")));
   EXPECT_THAT(LeftOver(), IsEmpty());
+}
+
+TEST_F(LaunchTest, NothingSurvivesAnMpirunThatIsKilled) {
+  STRATA_NEEDS_MPIRUN();
   const Finished mpirun =
       RunShell(kTwo, "if [ $RANK = 1 ]; then kill -9 $(ps -o ppid= -p $PPID); fi; sleep 1000");
   EXPECT_NE(mpirun.exit_code, 0);
@@ -191,11 +253,10 @@ TEST_F(LaunchTest, WhatARankLeavesRunningEndsWithIt) {
   EXPECT_THAT(LeftOver(), IsEmpty());
 }
 
-TEST_F(LaunchTest, LinesOfRanksAreNeverMixed) {
-  STRATA_NEEDS_MPIRUN();
+TEST_P(LaunchBothWaysTest, LinesOfRanksAreNeverMixed) {
   // Each line in three writes, as fast as they go.
   const Finished finished =
-      RunShell(kFour,
+      RunShell(Ranks("4"),
                "i=0; while [ $i -lt 500 ]; do printf '<%s ' $RANK; printf 'middle-of-%s ' $i; "
                "printf '%s>\\n' $RANK; i=$((i+1)); done");
   ASSERT_EQ(finished.exit_code, 0) << finished.err;
@@ -210,11 +271,11 @@ TEST_F(LaunchTest, LinesOfRanksAreNeverMixed) {
   }
 }
 
-TEST_F(LaunchTest, EveryRankHasALogThatLaterRunsAddTo) {
-  STRATA_NEEDS_MPIRUN();
+TEST_P(LaunchBothWaysTest, EveryRankHasALogThatLaterRunsAddTo) {
   for (const char* word : {"first", "second"}) {
-    const Finished finished = RunShell({"--nproc-per-node", "2", "--log-dir", "logs"},
-                                       std::string("echo ") + word + "; echo problem >&2");
+    const Finished finished =
+        RunShell({"--nproc-per-node", "2", "--comm", GetParam(), "--log-dir", "logs"},
+                 std::string("echo ") + word + "; echo problem >&2");
     EXPECT_EQ(finished.exit_code, 0);
   }
   for (const char* rank : {"0", "1"}) {

@@ -23,7 +23,8 @@ NodeHello Node(uint32_t rank, const std::string& host) {
           .program_hash = "p",
           .command = "strata train run.toml",
           .config_hash = "c",
-          .num_cores = 8};
+          .num_cores = 8,
+          .comm = "mpi"};
 }
 
 std::string With(const std::function<void(NodeHello&)>& change) {
@@ -48,6 +49,8 @@ TEST(NodeGroup, EveryDifferenceThatCannotRunOneJobIsNamedWithBothNodes) {
               AllOf(both, HasSubstr("other.toml")));
   EXPECT_THAT(With([](NodeHello& node) { node.config_hash = "d"; }),
               AllOf(both, HasSubstr("run.toml"), HasSubstr("not the same")));
+  EXPECT_THAT(With([](NodeHello& node) { node.comm = "tcp"; }),
+              AllOf(both, HasSubstr("through mpi on node-rank 0"), HasSubstr("--comm tcp")));
   EXPECT_THAT(With([](NodeHello& node) { node.node_rank = 5; }), HasSubstr("node-rank 5"));
 }
 

@@ -63,6 +63,15 @@ TEST_F(SecretTest, AFileThatOthersCanReadIsRefused) {
   EXPECT_EQ(OrDie(Find(path)).text, "0123456789abcdef0123");
 }
 
+TEST(TokenOfJob, TakesTheSecretAndIsAnotherForEachJob) {
+  const Secret secret{.text = "0123456789abcdef0123", .source = ""};
+  const Secret other{.text = "0123456789abcdef0124", .source = ""};
+  EXPECT_EQ(TokenOfJob(secret, "a"), TokenOfJob(secret, "a"));
+  EXPECT_NE(TokenOfJob(secret, "a"), TokenOfJob(secret, "b"));
+  EXPECT_NE(TokenOfJob(secret, "a"), TokenOfJob(other, "a"));
+  EXPECT_EQ(TokenOfJob(secret, "a").find(secret.text), std::string::npos);
+}
+
 TEST_F(SecretTest, WithoutAHomeItSaysWhatToSet) {
   variables_.clear();
   EXPECT_THAT(Find().status().message(), HasSubstr(kSecretVariable));

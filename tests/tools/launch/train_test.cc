@@ -119,6 +119,30 @@ TEST_F(LaunchedTrainingTest, RanksThatMeetOverTcpTrainToTheSameBits) {
   EXPECT_EQ(tools::JsonValue(finished.out, "state_hash"), UndisturbedHash());
 }
 
+// As strata launch does where there is no mpirun.
+TEST_F(LaunchedTrainingTest, RanksThatTheLauncherStartsTrainToTheSameBits) {
+  std::vector<std::string> words = Job("ours");
+  words.insert(words.begin() + 2, {"--comm", "tcp"});
+  const Finished finished = RunProgram(words, directory_);
+  EXPECT_EQ(finished.exit_code, 0) << finished.err;
+  EXPECT_THAT(finished.err, HasSubstr("2 ranks on this machine, which meet over TCP"));
+  EXPECT_EQ(tools::JsonValue(finished.out, "steps_done"), std::to_string(kSteps));
+  EXPECT_EQ(tools::JsonValue(finished.out, "state_hash"), UndisturbedHash());
+}
+
+TEST_F(LaunchedTrainingTest, ARankThatIsKilledEndsThemAndTheyGoOn) {
+  std::vector<std::string> words = Job("killed");
+  words.insert(words.begin() + 2, {"--comm", "tcp"});
+  Running job(words, directory_);
+  ASSERT_TRUE(job.SaysOnOut(Step(9))) << job.err();
+  kill(PidOf(1, job.err()), SIGKILL);
+  const Finished finished = job.Wait();
+  EXPECT_EQ(finished.exit_code, 137);
+  EXPECT_THAT(finished.err,
+              AllOf(HasSubstr("error: rank 1 on "), HasSubstr("failed first: killed by signal 9")));
+  ExpectGoesOnTo(UndisturbedHash(), "killed");
+}
+
 // Before the first step, in steps, in commits; either rank.
 TEST_F(LaunchedTrainingTest, RanksKilledAtRandomMomentsCostNothing) {
   const std::string hash = UndisturbedHash();

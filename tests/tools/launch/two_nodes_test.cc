@@ -17,6 +17,7 @@ namespace strata::launch {
 namespace {
 
 using testing::AllOf;
+using testing::AnyOf;
 using testing::HasSubstr;
 using testing::IsEmpty;
 using testing::Not;
@@ -29,12 +30,12 @@ bool Succeeds(const std::string& command) {
 class TwoNodesTest : public LaunchFixture {
  protected:
   void SetUp() override {
-    STRATA_NEEDS_MPIRUN();
-    const bool made =
-        Succeeds("ip netns add " + Namespace(0) + " && ip netns add " + Namespace(1) +
-                 " && ip link add stl0 netns " + Namespace(0) + " type veth peer name stl1 netns " +
-                 Namespace(1) + " && " + Configure(0) + " && " + Configure(1) +
-                 " && ip netns exec " + Namespace(0) + " unshare --uts --mount --ipc true");
+    if (comm_ == "mpi") STRATA_NEEDS_MPIRUN();
+    const bool made = Succeeds("ip netns add " + Namespace(0) + " && ip netns add " + Namespace(1) +
+                               " && ip link add stl0 netns " + Namespace(0) +
+                               " type veth peer name stl1 netns " + Namespace(1) + " && " +
+                               Configure(0) + " && " + Configure(1) + " && ip netns exec " +
+                               Namespace(0) + " unshare --uts --mount --ipc --pid --fork true");
     const char* required = std::getenv("STRATA_REQUIRE");
     const bool is_required =
         required != nullptr && std::string(required).find("netns") != std::string::npos;
@@ -56,19 +57,17 @@ class TwoNodesTest : public LaunchFixture {
   }
 
   // What runs the words behind it on a node of that name.
-  static std::vector<std::string> In(int node, const std::string& host_name) {
-    return {"ip",
-            "netns",
-            "exec",
-            Namespace(node),
-            "unshare",
-            "--uts",
-            "--mount",
-            "--ipc",
-            "sh",
-            "-c",
-            "hostname " + host_name + " && mount -t tmpfs none /dev/shm && exec \"$@\"",
-            "sh"};
+  std::vector<std::string> In(int node, const std::string& host_name) const {
+    std::vector<std::string> words = {"ip",      "netns", "exec",    Namespace(node),
+                                      "unshare", "--uts", "--mount", "--ipc"};
+    // The first process of a namespace is not to be the program: it would ignore signals.
+    const std::string how = has_own_processes_ ? "" : "exec ";
+    if (has_own_processes_) words.insert(words.end(), {"--pid", "--fork", "--mount-proc"});
+    words.insert(
+        words.end(),
+        {"sh", "-c",
+         "hostname " + host_name + " && mount -t tmpfs none /dev/shm && " + how + "\"$@\"", "sh"});
+    return words;
   }
   // A stand-in for ssh, which needs no keys and no server: enters node 1, where `far-away` is
   // meant.
@@ -84,23 +83,36 @@ class TwoNodesTest : public LaunchFixture {
   }
 
   // strata launch on a node, of `nproc` ranks, that runs `command`.
-  static std::vector<std::string> Node(int node, int rank, int nproc,
-                                       const std::vector<std::string>& command,
-                                       const std::string& nnodes = "2") {
+  std::vector<std::string> Node(int node, int rank, int nproc,
+                                const std::vector<std::string>& command,
+                                const std::string& nnodes = "2") const {
     std::vector<std::string> words =
         In(node, "node-" + std::to_string(rank) + "-of-" + std::to_string(node));
     for (const std::string& word : std::vector<std::string>{
              STRATA_PROGRAM, "launch", "--nnodes", nnodes, "--node-rank", std::to_string(rank),
              "--nproc-per-node", std::to_string(nproc), "--master-addr", "10.99.0.1", "--log-dir",
-             "logs-" + std::to_string(rank), "--program", command[0], "--"})
+             "logs-" + std::to_string(rank), "--comm", comm_, "--program", command[0], "--"})
       words.push_back(word);
     words.insert(words.end(), command.begin() + 1, command.end());
     return words;
   }
 
+  std::string comm_ = "mpi";
+  // Ranks that see each other's processes share memory, whatever the network, where they meet over
+  // TCP; for MPI other host names are other machines.
+  bool has_own_processes_ = false;
   const std::vector<std::pair<std::string, std::string>> home_ = {{"HOME", directory_},
                                                                   {"XDG_CONFIG_HOME", ""}};
 };
+
+// Ranks that mpirun starts through the launchers, and ranks that these start.
+class TwoNodesBothWaysTest : public TwoNodesTest, public testing::WithParamInterface<const char*> {
+ protected:
+  TwoNodesBothWaysTest() { comm_ = GetParam(); }
+};
+const auto kBothWays = testing::Values("mpi", "tcp");
+const auto kName = [](const auto& one) { return std::string(one.param); };
+INSTANTIATE_TEST_SUITE_P(Comm, TwoNodesBothWaysTest, kBothWays, kName);
 
 const std::vector<std::string> kHang = {"/bin/sh", "-c",
                                         "trap 'echo stopped $RANK; exit 0' TERM; echo here $RANK; "
@@ -161,7 +173,17 @@ class TwoNodesTrainingTest : public TwoNodesTest {
   }
 };
 
-TEST_F(TwoNodesTrainingTest, EndsWithTheBitsOfOneNode) {
+class TwoNodesTrainingBothWaysTest : public TwoNodesTrainingTest,
+                                     public testing::WithParamInterface<const char*> {
+ protected:
+  TwoNodesTrainingBothWaysTest() {
+    comm_ = GetParam();
+    has_own_processes_ = comm_ == "tcp";
+  }
+};
+INSTANTIATE_TEST_SUITE_P(Comm, TwoNodesTrainingBothWaysTest, kBothWays, kName);
+
+TEST_P(TwoNodesTrainingBothWaysTest, EndsWithTheBitsOfOneNode) {
   for (const int num_ranks : {2, 4}) {
     const std::string folder = "two-" + std::to_string(num_ranks);
     std::filesystem::remove_all(directory_ + "/one");
@@ -169,6 +191,13 @@ TEST_F(TwoNodesTrainingTest, EndsWithTheBitsOfOneNode) {
     EXPECT_FALSE(hash.empty());
     EXPECT_EQ(HashOnTwoNodes(folder, num_ranks), hash) << num_ranks << " ranks";
   }
+}
+
+// As containers of one host may: two networks, and one memory.
+TEST_F(TwoNodesTrainingTest, NodesThatSeeEachOthersProcessesTakeTheNetworkToMeet) {
+  const std::string hash = HashOnOneNode(4);
+  comm_ = "tcp";
+  EXPECT_EQ(HashOnTwoNodes("containers", 4), hash);
 }
 
 // Who has a way to start MPI jobs needs no launcher of ours.
@@ -196,7 +225,7 @@ TEST_F(TwoNodesTrainingTest, UnderABareMpirunThroughTcpEndsWithTheBitsOfOneNode)
 }
 
 // The cable is pulled: both sides end, and the run goes on once it is back.
-TEST_F(TwoNodesTrainingTest, ANetworkThatGoesAwayCostsNothingCommitted) {
+TEST_P(TwoNodesTrainingBothWaysTest, ANetworkThatGoesAwayCostsNothingCommitted) {
   const std::string hash = HashOnOneNode(2);
   const std::vector<std::string> train = Train(ConfigIn("cut"));
   Running node_1(Node(1, 1, 1, train), directory_, home_);
@@ -207,13 +236,17 @@ TEST_F(TwoNodesTrainingTest, ANetworkThatGoesAwayCostsNothingCommitted) {
   const Finished second = node_1.Wait();
   EXPECT_NE(first.exit_code, 0);
   EXPECT_NE(second.exit_code, 0);
-  EXPECT_THAT(first.err, AllOf(HasSubstr("node-1-of-1"), HasSubstr("was lost")));
+  // The launchers see it, and over TCP the ranks, which may be first.
+  const size_t last = first.err.rfind("\nerror: ");
+  ASSERT_NE(last, std::string::npos) << first.err;
+  EXPECT_THAT(first.err.substr(last), AnyOf(AllOf(HasSubstr("node-1-of-1"), HasSubstr("was lost")),
+                                            HasSubstr("rank 1 (on node-1-of-1) has ended: ")));
   EXPECT_THAT(second.err, HasSubstr("lost node 0"));
   ASSERT_TRUE(Succeeds("ip -n " + Namespace(1) + " link set stl1 up"));
   EXPECT_EQ(HashOnTwoNodes("cut", 2), hash);
 }
 
-TEST_F(TwoNodesTest, AFailureOnOneIsTheLastWordOnBoth) {
+TEST_P(TwoNodesBothWaysTest, AFailureOnOneIsTheLastWordOnBoth) {
   const std::vector<std::string> command = {
       "/bin/sh", "-c", "if [ $RANK = 1 ]; then echo 'error: disk' >&2; exit 6; fi; sleep 1000"};
   Running node_1(Node(1, 1, 1, command), directory_, home_);
@@ -228,7 +261,7 @@ TEST_F(TwoNodesTest, AFailureOnOneIsTheLastWordOnBoth) {
   }
 }
 
-TEST_F(TwoNodesTest, RanksRunWhereTheLauncherOfTheirNodeWasStarted) {
+TEST_P(TwoNodesBothWaysTest, RanksRunWhereTheLauncherOfTheirNodeWasStarted) {
   std::filesystem::create_directories(directory_ + "/there");
   const std::vector<std::string> command = {"/bin/sh", "-c", "echo $RANK in $(basename $PWD)"};
   std::vector<std::string> words = {"sh", "-c", "cd there && exec \"$@\"", "sh"};
@@ -282,7 +315,7 @@ TEST_F(TwoNodesTest, AHostThatSshDoesNotReachEndsTheJobAndIsSaid) {
                                   HasSubstr("ssh: Could not resolve hostname nowhere")));
 }
 
-TEST_F(TwoNodesTest, CtrlCOnAnyOfThemStopsAll) {
+TEST_P(TwoNodesBothWaysTest, CtrlCOnAnyOfThemStopsAll) {
   for (int where : {0, 1}) {
     Running node_1(Node(1, 1, 1, kHang), directory_, home_);
     Running node_0(Node(0, 0, 1, kHang), directory_, home_);
@@ -295,7 +328,7 @@ TEST_F(TwoNodesTest, CtrlCOnAnyOfThemStopsAll) {
   }
 }
 
-TEST_F(TwoNodesTest, NothingSurvivesALauncherThatIsKilledOnEither) {
+TEST_P(TwoNodesBothWaysTest, NothingSurvivesALauncherThatIsKilledOnEither) {
   for (int where : {0, 1}) {
     Running node_1(Node(1, 1, 1, kHang), directory_, home_);
     Running node_0(Node(0, 0, 1, kHang), directory_, home_);
@@ -306,6 +339,37 @@ TEST_F(TwoNodesTest, NothingSurvivesALauncherThatIsKilledOnEither) {
     EXPECT_THAT(other.err, AllOf(HasSubstr("error: "), HasSubstr("lost")));
     (where == 0 ? node_0 : node_1).Wait();
     EXPECT_THAT(LeftOver(), IsEmpty());
+  }
+}
+
+// None of mpirun's: nodes agree, or say what to do.
+TEST_F(TwoNodesTest, NodesThatWouldMeetInDifferentWaysAreAnError) {
+  const std::vector<std::string> command = {"/bin/sh", "-c", "echo ran"};
+  Running node_0(Node(0, 0, 1, command), directory_, home_);
+  comm_ = "tcp";
+  const Finished finished = RunProgram(Node(1, 1, 1, command), directory_, home_);
+  const Finished first = node_0.Wait();
+  for (const Finished& node : {first, finished}) {
+    EXPECT_EQ(node.exit_code, 1);
+    EXPECT_THAT(node.err, AllOf(HasSubstr("through mpi on node-rank 0"), HasSubstr("--comm tcp")));
+    EXPECT_THAT(node.out, IsEmpty());
+  }
+}
+
+TEST_F(TwoNodesTest, WithoutMpiAnAgentThatFailsToStartElsewhereEndsTheJobAndSaysWhy) {
+  comm_ = "tcp";
+  const std::vector<std::string> command = {"/bin/sh", "-c", "sleep 1000"};
+  auto environment = home_;
+  environment.emplace_back("LD_PRELOAD", STRATA_DYING_AGENT);
+  Running node_1(Node(1, 1, 2, command), directory_, environment);
+  const Finished node_0 = RunProgram(Node(0, 0, 1, command), directory_, home_);
+  const Finished finished = node_1.Wait();
+  for (const Finished& node : {node_0, finished}) {
+    EXPECT_NE(node.exit_code, 0);
+    EXPECT_THAT(
+        node.err.substr(node.err.rfind("error: ")),
+        AllOf(HasSubstr("node-rank 1"), HasSubstr("what starts its ranks ended with exit code 3"),
+              HasSubstr("agent: out of luck")));
   }
 }
 
