@@ -146,6 +146,12 @@ TEST_F(TwoNodesTest, ARankThatLeavesOthersInACollectiveEndsThemAll) {
 // Ranks of both train together, through TCP between the nodes.
 class TwoNodesTrainingTest : public TwoNodesTest {
  protected:
+#ifndef STRATA_MPI_HELLO
+  void SetUp() override {
+    if (comm_ == "mpi") GTEST_SKIP() << "this build has no MPI";
+    TwoNodesTest::SetUp();
+  }
+#endif
   static std::vector<std::string> Train(const std::string& config) {
     return {
         STRATA_PROGRAM, "train", config, "--resume", "--json", "--set", "train.train_batch_size=4"};
@@ -193,10 +199,14 @@ TEST_P(TwoNodesTrainingBothWaysTest, EndsWithTheBitsOfOneNode) {
   }
 }
 
+class TwoNodesWithoutMpiTest : public TwoNodesTrainingTest {
+ protected:
+  TwoNodesWithoutMpiTest() { comm_ = "tcp"; }
+};
+
 // As containers of one host may: two networks, and one memory.
-TEST_F(TwoNodesTrainingTest, NodesThatSeeEachOthersProcessesTakeTheNetworkToMeet) {
+TEST_F(TwoNodesWithoutMpiTest, NodesThatSeeEachOthersProcessesTakeTheNetworkToMeet) {
   const std::string hash = HashOnOneNode(4);
-  comm_ = "tcp";
   EXPECT_EQ(HashOnTwoNodes("containers", 4), hash);
 }
 
