@@ -71,7 +71,8 @@ std::string RunToml(const Cluster& cluster, const Workload& workload, const Memo
                                                  : workload.micro_batch * cluster.num_ranks();
   return fmt::format(
       "[data]\npath = \".\"\nseq_len = {}\n[train]\nrun_dir = \"runs/plan\"\nsteps = 1000\n"
-      "train_batch_size = {}\ntrain_micro_batch_size_per_gpu = {}\nworld_size = {}\n"
+      "device = \"cuda\"\ntrain_batch_size = {}\ntrain_micro_batch_size_per_gpu = {}\nworld_size = "
+      "{}\n"
       "[memory]\ndevice = {}\nhost = {}\n",
       workload.seq_len, batch, workload.micro_batch, cluster.num_ranks(), memory.device_bytes,
       memory.host_bytes);

@@ -11,9 +11,9 @@
 namespace strata::engine {
 
 // For streams of the cuda device `gpu` (an index as CUDA counts). Without one, for planning: they
-// say what workspace they need, on machines without a GPU and CUDA's libraries, too, and nothing
-// else may be asked of them. kUnavailable where this build, or this machine, lacks what is needed:
-// the message says what to do.
+// say what workspace they need, on machines without a GPU and CUDA's libraries and in builds
+// without CUDA, too (cuda_planning_kernels.h), and nothing else may be asked of them. kUnavailable
+// where this build, or this machine, lacks what is needed: the message says what to do.
 Result<std::unique_ptr<Kernels>> MakeCudaKernels(std::optional<uint32_t> gpu);
 
 }  // namespace strata::engine

@@ -7,7 +7,9 @@
 #include <string>
 
 #include "engine/cluster/plan_outcome.h"
+#include "engine/kernels/cuda_planning_kernels.h"
 #include "engine/train/measure.h"
+#include "engine/train/planning.h"
 #include "tests/engine/cluster/small_cluster.h"
 
 namespace strata::engine {
@@ -85,6 +87,30 @@ TEST(Cluster, OverridesReachTheRun) {
   EXPECT_EQ(config.train.gradient_clipping, 0);
   EXPECT_FALSE(
       MakeRunConfig(cluster, SmallModel(), {.model = "", .seq_len = 128}, {}, {"train.no=0"}).ok());
+}
+
+// What a GPU's kernels take beside their operands is part of the plan, on any machine and in any
+// build.
+TEST(Cluster, APlanForAGpuNeedsNoGpuAndHasTheWorkspacesOfItsKernels) {
+  const RunConfig config = SmallRun(SmallCluster(4_GiB, 4_GiB, 0), {.stage = 3});
+  EXPECT_EQ(config.train.device, DeviceChoice{DeviceChoice::Kind::kCuda});
+  const PlannedRun run = OrDie(PrepareRun(config));
+  const std::unique_ptr<Kernels> kernels = MakeCudaPlanningKernels();
+  const uint64_t least = kernels->MatMulWorkspaceBytes();
+  ASSERT_GE(least, 32_MiB);  // of cuBLASLt
+  int num_products = 0;
+  for (size_t op = 0; op < run.program.trace.ops.size(); ++op) {
+    if (!CountsFlops(run.program.payloads[op].role)) continue;
+    ++num_products;
+    EXPECT_GE(run.program.trace.ops[op].workspace_bytes, least);
+  }
+  EXPECT_GT(num_products, 0);
+  RunConfig on_cores = config;
+  on_cores.train.device = DeviceChoice{DeviceChoice::Kind::kCpu};
+  const PlanOutcome gpu = OrDie(TryPlan(config, *config.hardware, kUnknownCapacity));
+  const PlanOutcome cpu = OrDie(TryPlan(on_cores, *config.hardware, kUnknownCapacity));
+  ASSERT_TRUE(gpu.fits() && cpu.fits());
+  EXPECT_GT(gpu.device_bytes, cpu.device_bytes);
 }
 
 // Everything on the GPU: what it takes is ZeRO's table, and the step is what the GPU computes.

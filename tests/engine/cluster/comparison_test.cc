@@ -118,9 +118,14 @@ TEST(Advice, NamesRecomputingWhereTheRunForbidsIt) {
   RunConfig config = SmallRun(
       cluster, {.stage = 3, .optimizer = OffloadDevice::kNvme, .weights = OffloadDevice::kNvme},
       /*micro_batch=*/8);
+  // No more than what takes least, recomputed, needs.
+  config.train.recompute = Recompute::kAll;
+  config.memory = {.device_bytes = 1_MiB, .host_bytes = 1_MiB};
+  const PlanOutcome least = OrDie(TryPlan(config, HardwareOf(cluster), kUnknownCapacity));
+  ASSERT_FALSE(least.fits());
+  config.memory = {.device_bytes = RoundUp(least.device_bytes, 1_MiB),
+                   .host_bytes = RoundUp(least.host_bytes, 1_MiB)};
   config.train.recompute = Recompute::kNone;
-  config.memory = {.device_bytes = 120_MiB, .host_bytes = 64_MiB};
-  if (OrDie(Fits(config, kUnknownCapacity))) config.memory.device_bytes = 60_MiB;
   ASSERT_FALSE(OrDie(Fits(config, kUnknownCapacity)));
   std::vector<Advice> advice = OrDie(AdviseOn(config, HardwareOf(cluster), LimitsOf(cluster)));
   EXPECT_TRUE(std::ranges::any_of(
