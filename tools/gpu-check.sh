@@ -3,7 +3,7 @@
 # looks for bad accesses and races in kernels, and measures. For a machine with CUDA, CMake and a
 # compiler; nothing is installed or fetched. docs/gpu.md says what each row means.
 #
-#   tools/gpu-check.sh                  everything: build tests sanitizer copy matmul attention train offload
+#   tools/gpu-check.sh                  everything: build tests copy rows matmul attention train offload sanitizer
 #   tools/gpu-check.sh build matmul     these parts only, which then have all the time
 #
 #   --limit SECONDS    ends by then (540); what that cuts is said
@@ -22,9 +22,11 @@ here="$PWD"
 script="$(realpath -- "${BASH_SOURCE[0]}")"
 cd "$(dirname -- "$(dirname -- "$script")")"
 
-all_parts=(build tests sanitizer copy matmul attention train offload)
+# The sanitizer is last, as it takes whatever time there is.
+all_parts=(build tests copy rows matmul attention train offload sanitizer)
 # Seconds a part may take when all of them run; what one leaves, later ones have.
-declare -A budget=([build]=240 [tests]=90 [sanitizer]=60 [copy]=30 [matmul]=40 [attention]=25 [train]=110 [offload]=120)
+declare -A budget=([build]=240 [tests]=90 [copy]=30 [rows]=20 [matmul]=40 [attention]=25 [train]=110 [offload]=120
+  [sanitizer]=240)
 python="${PYTHON:-python3}"
 jobs="$(nproc)"
 
@@ -45,7 +47,7 @@ while [ $# -gt 0 ]; do
       shift 2
       ;;
     -h | --help) usage; exit 0 ;;
-    build | tests | sanitizer | copy | matmul | attention | train | offload) parts+=("$1"); shift ;;
+    build | tests | copy | rows | matmul | attention | train | offload | sanitizer) parts+=("$1"); shift ;;
     *) die "unknown argument '$1': the parts are ${all_parts[*]}; see $0 --help" ;;
   esac
 done
@@ -61,6 +63,7 @@ end=$(($(date +%s) + limit))
 # Of the first GPU: "NVIDIA H100 80GB HBM3, 81559 MiB, 580.65.06, 9.0"; fails where there is none.
 query_gpu() {
   [ "${CUDA_VISIBLE_DEVICES-all}" != '' ] && [ "${CUDA_VISIBLE_DEVICES-all}" != -1 ] || return 1
+  command -v nvidia-smi >/dev/null || PATH+=:/usr/local/nvidia/bin  # where containers have it
   command -v nvidia-smi >/dev/null || return 1
   nvidia-smi -i "${CUDA_VISIBLE_DEVICES:-0}" --format=csv,noheader \
     --query-gpu=name,memory.total,driver_version,compute_cap 2>/dev/null | head -1 | grep -E ', [0-9]+[.][0-9]+$'
@@ -74,7 +77,16 @@ if ! $has_gpu && [[ "${STRATA_REQUIRE:-}" == *gpu* ]]; then
   exit 1
 fi
 strata="$build/tools/strata"
-has_torch() { "$python" -c 'import torch, transformers' >/dev/null 2>&1; }
+has_python() { command -v "$python" >/dev/null; }
+# Asked once, as to import them takes seconds.
+torch_is_here=
+has_torch() {
+  if [ -z "$torch_is_here" ]; then
+    torch_is_here=no
+    if limited "$python" -c 'import torch, transformers' >/dev/null 2>&1; then torch_is_here=yes; fi
+  fi
+  [ "$torch_is_here" = yes ]
+}
 
 # --- Running parts ----------------------------------------------------------------------------------
 
@@ -105,6 +117,8 @@ run_part() {
     : >"$out/$name.log"
   else
     echo "== $name (at most $((part_end - begin)) s)"
+    # Here, not in the part's own shell, so that later parts need not ask again.
+    if $has_gpu; then case "$name" in matmul | attention | train) has_torch || true ;; esac fi
     (set +e; "part_$name") >"$out/$name.log" 2>&1 || status=$?
   fi
   now=$(date +%s)
@@ -129,7 +143,7 @@ needs() { [ -x "$1" ] || { echo "$1 is not built: name the part 'build', too, or
 
 part_build() {
   local settings=(-DCMAKE_BUILD_TYPE=Release -DSTRATA_TESTS=ON -DSTRATA_WARNINGS_ARE_ERRORS=OFF)
-  local targets=(strata emulated_tests products_bench copies_vs_cuda_emulated)
+  local targets=(strata emulated_tests products_bench copies_vs_cuda_emulated emulated_cuda_rows_bench)
   if $has_gpu; then
     local capability="${gpu##*, }"
     settings+=(-DSTRATA_CUDA=ON "-DCMAKE_CUDA_ARCHITECTURES=${capability/./}-real")
@@ -182,7 +196,7 @@ part_sanitizer() {
   local tool test sanitizer programs status=0 clean=() dirty=()
   sanitizer="$(command -v compute-sanitizer || ls /usr/local/cuda/bin/compute-sanitizer 2>/dev/null)" ||
     { skip "compute-sanitizer is not installed"; return; }
-  programs="$(grep -E '/engine/' "$build/tests/gpu_tests.txt" | grep -v -E '/engine/train/')" ||
+  programs="$(grep -E '/engine/' "$build/tests/gpu_tests.txt" | grep -v -E '/engine/(train|comm)/')" ||
     { echo "no kernel tests in $build"; return 1; }
   # It cannot watch every GPU, or may not: then nothing is found out.
   if ! limited "$sanitizer" --tool memcheck "$build/tests/bench/gpu/copies_vs_cuda" --mib 1 --round-mib 1 --rounds 1; then
@@ -213,6 +227,27 @@ part_copy() {
   fi
   needs "$build/tests/bench/gpu/copies_vs_cuda" || return
   limited "$build/tests/bench/gpu/copies_vs_cuda" --at-least 0.95 --json >"$out/copy.json"
+}
+
+# The kernels that work row by row, beside a copy on the same GPU.
+part_rows() {
+  local bench="$build/tests/bench/engine/cuda_rows_bench"
+  if ! $has_gpu; then
+    bench="$build/tests/bench/engine/emulated_cuda_rows_bench"
+    needs "$bench" || return
+    limited "$bench" --rounds 1 --tokens 8 --hidden 128 --intermediate 256 --vocab 300 || return
+    skip "runs emulated; nothing to measure: $no_gpu"
+    return
+  fi
+  needs "$bench" || return
+  limited "$bench" --json >"$out/rows.json" || return
+  # {"copy":{"gb_per_s":3210.4,"of_copy":1.000},"add":...
+  sed 's/^{//; s/},/}\n/g' "$out/rows.json" |
+    sed -nE 's/^"([^"]+)":\{"gb_per_s":([0-9.]+),"of_copy":([0-9.]+).*/\1\t\2\t\3/p' |
+    awk -F '\t' '{ printf "%-20s %8.1f GB/s  %5.3f of a copy\n", $1, $2, $3 }
+      NR == 1 { copy = $2 }
+      NR > 1 && (least == "" || $3 < least) { least = $3; name = $1 }
+      END { printf "a copy moves %.0f GB/s; operations %.2f of that (%s) and more\n", copy, least, name }'
 }
 
 part_matmul() {
@@ -263,6 +298,7 @@ most_memory() {
 part_train() {
   $has_gpu || { skip "$no_gpu"; return; }
   needs "$strata" || return
+  has_python || { skip "there is no $python, which drives it (PYTHON names another; it needs no packages)"; return; }
   local sides=eager,compiled
   $runs_all || sides=eager,compiled,eager-fp32,compiled-fp32
   has_torch || sides=
@@ -275,12 +311,19 @@ part_train() {
 part_offload() {
   $has_gpu || { skip "$no_gpu"; return; }
   needs "$strata" || return
+  has_python || { skip "there is no $python, which drives it (PYTHON names another; it needs no packages)"; return; }
   limited "$python" tests/bench/gpu/offload.py "$strata" --shape "${STRATA_CHECK_SHAPE:-1b}" --at-most 1.10 \
     --device-memory "$(most_memory)" --directory "${STRATA_BENCH_DIR:-$build}" --json >"$out/offload.json"
 }
 
 # --- One table --------------------------------------------------------------------------------------
 
+# has_figures PART RESULT: what was stopped may have left half a file, which would spoil the whole.
+has_figures() {
+  local file="$out/$1.json"
+  [ -s "$file" ] || return 1
+  if has_python; then "$python" -m json.tool "$file" >/dev/null 2>&1; else [ "$2" = passed ] || [ "$2" = below ]; fi
+}
 escape() { printf '%s' "$1" | sed 's/\\/\\\\/g; s/"/\\"/g'; }
 revision="$(git rev-parse --short HEAD 2>/dev/null || echo unknown)"
 echo "strata $revision on $(uname -srm), $jobs cores"
@@ -294,7 +337,7 @@ failures=0
     [ "$i" -eq 0 ] || printf ','
     printf '{"part":"%s","result":"%s","seconds":%s,"note":"%s","figures":' \
       "${names[$i]}" "${results[$i]}" "${took[$i]}" "$(escape "${notes[$i]}")"
-    if [ -s "$out/${names[$i]}.json" ]; then cat "$out/${names[$i]}.json"; else printf null; fi
+    if has_figures "${names[$i]}" "${results[$i]}"; then cat "$out/${names[$i]}.json"; else printf null; fi
     printf '}'
   done
   printf ']}\n'

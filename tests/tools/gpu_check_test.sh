@@ -6,7 +6,7 @@
 set -euo pipefail
 check="$1" scratch="$2" real_build="$3"
 rm -rf "$scratch"
-mkdir -p "$scratch/bin" "$scratch/build/tests/bench/gpu"
+mkdir -p "$scratch/bin" "$scratch/build/tests/bench/gpu" "$scratch/build/tests/bench/engine" "$scratch/build/tools"
 unset CUDA_VISIBLE_DEVICES STRATA_REQUIRE
 export PATH="$scratch/bin:$PATH" PYTHON=/nonexistent
 
@@ -22,11 +22,13 @@ run() {
 }
 copies="$scratch/build/tests/bench/gpu/copies_vs_cuda"
 products="$scratch/build/tests/bench/gpu/products_bench"
+rows="$scratch/build/tests/bench/engine/cuda_rows_bench"
 
 # Without a GPU: what can run does, from a real build, and it says what did not; required, it fails.
 export CUDA_VISIBLE_DEVICES=
-run 0 --build-dir "$real_build" copy matmul train
+run 0 --build-dir "$real_build" copy rows matmul train
 says '^copy +skipped .*runs emulated; nothing to measure: no GPU'
+says '^rows +skipped .*runs emulated; nothing to measure: no GPU'
 says '^matmul +skipped .*runs on the cores'
 says '^no GPU.*on a machine with a GPU the same command runs it'
 STRATA_REQUIRE=gpu run 1 copy
@@ -37,8 +39,11 @@ unset CUDA_VISIBLE_DEVICES
 program "$scratch/bin/nvidia-smi" 'echo "Test GPU, 81559 MiB, 580.65.06, 9.0"'
 program "$copies" 'echo "{\"rows\":[]}"; echo "256 MiB copies: fast" >&2'
 program "$products" 'echo "{\"rows\":[1]}"'
-run 0 --build-dir "$scratch/build" --json "$scratch/all.json" copy matmul
+program "$rows" 'echo "{\"copy\":{\"gb_per_s\":3000.0,\"of_copy\":1.000},\"add\":{\"gb_per_s\":2850.0,\"of_copy\":0.950},\"rms norm\":{\"gb_per_s\":2100.0,\"of_copy\":0.700}}"'
+run 0 --build-dir "$scratch/build" --json "$scratch/all.json" copy rows matmul
 says '^Test GPU, 81559 MiB'
+says '^rows +passed .*a copy moves 3000 GB/s; operations 0.70 of that \(rms norm\) and more'
+grep -q '"part":"rows",.*"figures":{"copy":{"gb_per_s":3000.0' "$scratch/all.json" || fail "figures of rows"
 says '^copy +passed .*256 MiB copies: fast'
 grep -q '"part":"copy","result":"passed",.*"figures":{"rows":\[\]}' "$scratch/all.json" || fail "figures"
 
@@ -56,6 +61,19 @@ program "$copies" 'echo begun >&2; sleep 60'
 run 1 --limit 2 --build-dir "$scratch/build" copy matmul
 says '^copy +cut .*out of time after [2-9] s; last: begun'
 says '^matmul +cut .*out of time'
+
+# Half a file of figures does not spoil the others'.
+program "$products" 'printf "{\"rows\":["; echo begun >&2; sleep 60'
+program "$copies" 'echo "{\"rows\":[2]}"; echo "256 MiB copies: fast" >&2'
+run 1 --limit 2 --build-dir "$scratch/build" copy matmul
+grep -q '"part":"copy".*"figures":{"rows":\[2\]}' "$scratch/out/gpu-check.json" || fail "figures of copy"
+grep -q '"part":"matmul","result":"cut".*"figures":null}' "$scratch/out/gpu-check.json" || fail "half a file"
+
+# Without a python3 at all: what it drives is left out, and that is said.
+program "$scratch/build/tools/strata" 'exit 0'
+run 0 --build-dir "$scratch/build" train offload
+says '^train +skipped .*there is no /nonexistent, which drives it'
+says '^offload +skipped .*there is no /nonexistent'
 
 # What was not built says so; a word that is no part is refused.
 run 1 --build-dir "$scratch/nothing" copy

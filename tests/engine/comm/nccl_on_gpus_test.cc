@@ -64,6 +64,14 @@ int NumGpus() {
 
 class NcclOnGpusTest : public testing::Test {
  protected:
+  // A machine of one GPU has no need of NCCL: only where it is required (STRATA_REQUIRE=gpu,nccl)
+  // is its absence a failure.
+  void SetUp() override {
+    if (NumGpus() == 0 && !IsRequired("gpu")) GTEST_SKIP() << "no GPU";
+    const Status nccl = LoadNccl().status();
+    if (!nccl.ok() && !IsRequired("nccl")) GTEST_SKIP() << nccl.message();
+  }
+
   static void RunOnGpus(uint32_t num_ranks,
                         const std::function<void(Communicator&, Payloads&)>& body) {
     RunRanks(MachinesOf({num_ranks}), [&](Communicator& communicator) {
@@ -77,7 +85,6 @@ class NcclOnGpusTest : public testing::Test {
 };
 
 TEST_F(NcclOnGpusTest, OneRankGetsWhatItGives) {
-  if (NumGpus() == 0 && !IsRequired("gpu")) GTEST_SKIP() << "no GPU";
   RunOnGpus(1, [](Communicator& communicator, Payloads& payloads) {
     CheckEveryCollectiveOn(communicator, payloads);
     CheckTrafficOn(communicator, payloads, 1'000'000);
@@ -85,7 +92,6 @@ TEST_F(NcclOnGpusTest, OneRankGetsWhatItGives) {
 }
 
 TEST_F(NcclOnGpusTest, AnAbortEndsTheCommunicator) {
-  if (NumGpus() == 0 && !IsRequired("gpu")) GTEST_SKIP() << "no GPU";
   RunOnGpus(1, [](Communicator& communicator, Payloads& payloads) {
     communicator.Abort(Internal("enough"));
     const Status status = communicator.channel(ChannelId::kCommLane)
