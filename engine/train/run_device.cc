@@ -16,14 +16,14 @@ namespace {
 using Kind = DeviceChoice::Kind;
 
 // Rank N of a machine takes GPU N. Where the launcher shows each rank only its own, that is 0.
+// Where there are too few, no rank has one: all are to compute on devices of one kind.
 Result<uint32_t> GpuOf(const LocalRank& local, size_t num_gpus) {
-  if (local.rank < num_gpus) return local.rank;
+  if (local.num_ranks <= num_gpus) return local.rank;
   if (num_gpus == 1 && std::getenv("CUDA_VISIBLE_DEVICES") != nullptr) return 0;
-  return Unavailable(fmt::format(
-      "{} ranks on a machine where CUDA shows {} GPU(s): start at most one rank per "
-      "GPU (strata launch --nproc-per-node {}), or let ranks share one with [train] device = "
-      "\"cuda:0\"",
-      local.num_ranks, num_gpus, num_gpus));
+  return Unavailable(
+      fmt::format("{} ranks on a machine where CUDA shows {} GPU(s): start at most one rank per "
+                  "GPU (strata launch --nproc-per-node {}), or train on [train] device = \"cpu\"",
+                  local.num_ranks, num_gpus, num_gpus));
 }
 
 Result<ChosenDevice> ChooseCuda(const DeviceChoice& choice, const LocalRank& local) {
@@ -44,7 +44,7 @@ Result<ChosenDevice> ChooseCuda(const DeviceChoice& choice, const LocalRank& loc
 // A GPU that lacks something is passed over, and the reason says so.
 ChosenDevice ChooseAny(const LocalRank& local) {
   Result<ChosenDevice> cuda = ChooseCuda({Kind::kCuda}, local);
-  if (!cuda.ok()) return {{Kind::kCpu}, cuda.status().message()};
+  if (!cuda.ok()) return {{Kind::kCpu}, cuda.status().message(), tiering::FindCudaGpus().ok()};
   const Status products = tiering::LoadCudaLibrary(tiering::kCublasLt).status();
   if (!products.ok()) {
     return {

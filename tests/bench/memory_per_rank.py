@@ -35,7 +35,7 @@ STEPS = 4
 SETTINGS = {
     "model.vocab_size": 320, "model.hidden_size": 512, "model.intermediate_size": 1408,
     "model.num_hidden_layers": 8, "model.num_attention_heads": 8, "data.seq_len": 64,
-    "train.steps": STEPS, "train.train_batch_size": 4, "train.train_micro_batch_size_per_gpu": 1,
+    "train.device": "'cpu'", "train.steps": STEPS, "train.train_batch_size": 4, "train.train_micro_batch_size_per_gpu": 1,
     "train.threads": 1, "checkpoint.keep_last": 0,
 }
 MPI_ENVIRONMENT = {"OMPI_ALLOW_RUN_AS_ROOT": "1", "OMPI_ALLOW_RUN_AS_ROOT_CONFIRM": "1",

@@ -56,7 +56,7 @@ def config_text(one, folder, steps):
         f'intermediate_size = {shape["mlp"]}\nnum_hidden_layers = {shape["layers"]}\n'
         f'num_attention_heads = {shape["heads"]}\nmax_position_embeddings = 512\n'
         f'[data]\npath = "{pathlib.Path(__file__).resolve().parents[2]}/docs"\nseq_len = {one["seq"]}\n'
-        f'[train]\nrun_dir = "{folder}/run"\nsteps = {steps}\n'
+        f'[train]\ndevice = "cpu"\nrun_dir = "{folder}/run"\nsteps = {steps}\n'
         "train_micro_batch_size_per_gpu = 2\n[zero_optimization]\nstage = 3\n"
         + section("offload_optimizer", optimizer, folder / "nvme")
         + section("offload_param", weights, folder / "nvme")

@@ -47,10 +47,21 @@ TEST_F(RunDeviceTest, AGpuThatIsNamedIsTakenByEveryRank) {
 
 TEST_F(RunDeviceTest, MoreRanksThanGpusAreRefusedWithWhatToDo) {
   fakes::cuda::SetDevices(2);
-  const Status status = ChooseDevice(Choice("cuda"), {2, 3}).status();
-  EXPECT_EQ(status.code(), Code::kUnavailable);
-  EXPECT_THAT(status.message(), AllOf(HasSubstr("3 ranks on a machine where CUDA shows 2 GPU(s)"),
-                                      HasSubstr("--nproc-per-node 2")));
+  for (uint32_t rank = 0; rank < 3; ++rank) {
+    const Status status = ChooseDevice(Choice("cuda"), {rank, 3}).status();
+    EXPECT_EQ(status.code(), Code::kUnavailable);
+    EXPECT_THAT(status.message(), AllOf(HasSubstr("3 ranks on a machine where CUDA shows 2 GPU(s)"),
+                                        HasSubstr("--nproc-per-node 2")));
+  }
+}
+
+TEST_F(RunDeviceTest, AutoTakesTheCpuForAllRanksWhereOneWouldHaveNoGpu) {
+  for (uint32_t rank = 0; rank < 2; ++rank) {
+    const ChosenDevice chosen = OrDie(ChooseDevice(Choice("auto"), {rank, 2}));
+    EXPECT_EQ(chosen.device, Choice("cpu"));
+    EXPECT_TRUE(chosen.passes_over_gpu);
+    EXPECT_THAT(chosen.reason, HasSubstr("2 ranks on a machine where CUDA shows 1 GPU(s)"));
+  }
 }
 
 TEST_F(RunDeviceTest, WhereALauncherShowsEachRankItsOwnGpuThatIsTheFirst) {
