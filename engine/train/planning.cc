@@ -65,6 +65,17 @@ const char* SmallerTilesBy(const PlannedRun& run) {
   return largest > attention ? "[model] part_size" : nullptr;
 }
 
+// Whether the cores' kernels, which need less beside their operands, would do with these budgets.
+bool FitsOnCores(const PlannedRun& run, const Budgets& budgets) {
+  RunConfig config = run.config;
+  config.train.device = DeviceChoice{DeviceChoice::Kind::kCpu};
+  Result<PlannedRun> on_cores = PrepareRun(config);
+  if (!on_cores.ok()) return false;
+  Result<Budgets> smallest = SmallestRunBudgets(*on_cores, budgets);
+  return smallest.ok() && smallest->device_bytes <= budgets.device_bytes &&
+         smallest->host_bytes <= budgets.host_bytes;
+}
+
 // Adds what the user can do to an error that says that the plan does not fit.
 Status WithSmallestBudgets(const Status& failure, const PlannedRun& run, const Budgets& budgets) {
   if (failure.code() != Code::kResourceExhausted) return failure;
@@ -89,6 +100,12 @@ Status WithSmallestBudgets(const Status& failure, const PlannedRun& run, const B
     advice += ", or stage = 3 with offload_param.device = \"nvme\"";
   }
   if (run.host_cache_bytes > 0) advice += ", or a smaller host_cache";
+  // A file that was made for cores meets a GPU by "auto".
+  if (run.config.train.device.kind == DeviceChoice::Kind::kCuda && FitsOnCores(run, budgets)) {
+    advice +=
+        fmt::format(", or [train] device = \"cpu\" (products on a GPU have a workspace of {})",
+                    FormatBytes(run.kernels->MatMulWorkspaceBytes()));
+  }
   return Status(failure.code(), std::move(advice));
 }
 

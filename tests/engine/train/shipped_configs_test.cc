@@ -1,4 +1,5 @@
 // The files in configs/ are what people start from: each must plan within the budgets it gives.
+#include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
 #include <filesystem>
@@ -26,15 +27,44 @@ Result<PlannedRun> PlanFile(const std::string& path, const std::vector<std::stri
   return PlanRun(config, HardwareOf(config));
 }
 
-TEST(ShippedConfigs, EveryConfigPlans) {
+// What a run of it may come to be on, with and without a GPU.
+std::vector<std::string> DevicesOf(const std::string& path) {
+  Result<RunConfig> config = LoadRunConfig(path, {});
+  EXPECT_TRUE(config.ok()) << config.status().message();
+  if (!config.ok()) return {};
+  const DeviceChoice device = config->train.device;
+  if (device.kind == DeviceChoice::Kind::kAuto) return {"cpu", "cuda"};
+  return {ToText(device)};
+}
+
+TEST(ShippedConfigs, EveryConfigPlansOnEveryDeviceThatItMayGet) {
   int num_files = 0;
   for (const auto& entry : std::filesystem::directory_iterator(kConfigs)) {
     if (entry.path().extension() != ".toml") continue;
-    Result<PlannedRun> run = PlanFile(entry.path().string(), kDepth);
-    EXPECT_TRUE(run.ok()) << run.status().message();
     ++num_files;
+    for (const std::string& device : DevicesOf(entry.path().string())) {
+      SCOPED_TRACE(entry.path().string() + " on " + device);
+      std::vector<std::string> overrides = kDepth;
+      overrides.push_back("train.device=" + device);
+      Result<PlannedRun> run = PlanFile(entry.path().string(), overrides);
+      EXPECT_TRUE(run.ok()) << run.status().message();
+    }
   }
   EXPECT_GE(num_files, 4);
+}
+
+// Budgets made for cores, on a GPU.
+TEST(ShippedConfigs, WhatIsTooSmallForAGpuSaysThatItWouldDoForTheCores) {
+  Result<PlannedRun> run = PlanFile(kConfigs + "/quickstart.toml", {"train.device=cuda"});
+  EXPECT_EQ(run.status().code(), Code::kResourceExhausted);
+  EXPECT_THAT(run.status().message(),
+              testing::AllOf(testing::HasSubstr("or [train] device = \"cpu\" (products on a GPU "
+                                                "have a workspace of 32 MiB)"),
+                             testing::HasSubstr("the smallest budgets that fit: [memory] device")));
+  run = PlanFile(kConfigs + "/quickstart.toml",
+                 {"train.device=cuda", "memory.device=4MiB", "memory.host=4MiB"});
+  EXPECT_EQ(run.status().code(), Code::kResourceExhausted);
+  EXPECT_THAT(run.status().message(), testing::Not(testing::HasSubstr("device = \"cpu\"")));
 }
 
 double BytesPerParameter(const PlannedRun& run, prefetch::Lane lane) {
