@@ -8,6 +8,7 @@
 #include <cstring>
 #include <utility>
 
+#include "aio/base/log.h"
 #include "tiering/internal/drives.h"
 
 namespace strata::tiering {
@@ -186,6 +187,31 @@ Status Topology::BindThisProcess(const std::vector<uint32_t>& cpus,
                         HWLOC_MEMBIND_THREAD | HWLOC_MEMBIND_BYNODESET) != 0) {
     return ErrnoStatus(errno, fmt::format("binding memory to NUMA node {}", Ranges(numa_nodes)));
   }
+  return OkStatus();
+}
+
+Status Topology::WithMemoryOf(uint32_t os_index, const std::function<void()>& work) const {
+  hwloc_topology_t topology = state_->topology.get();
+  hwloc_obj_t node = hwloc_get_numanode_obj_by_os_index(topology, os_index);
+  if (node == nullptr) return InvalidArgument(fmt::format("NUMA node {} is not there", os_index));
+  if (!state_->synthetic) {
+    constexpr int kThisThread = HWLOC_MEMBIND_THREAD | HWLOC_MEMBIND_BYNODESET;
+    const Bitmap before = NewBitmap();
+    hwloc_membind_policy_t policy = HWLOC_MEMBIND_DEFAULT;
+    if (hwloc_get_membind(topology, before.get(), &policy, kThisThread) != 0)
+      return ErrnoStatus(errno, "asking where a thread's memory comes from");
+    if (hwloc_set_membind(topology, node->nodeset, HWLOC_MEMBIND_BIND, kThisThread) != 0)
+      return ErrnoStatus(errno, fmt::format("taking memory of NUMA node {}", os_index));
+    work();
+    // hwloc calls the kernel's default first touch, too, and would set what is almost the same.
+    if (policy == HWLOC_MEMBIND_FIRSTTOUCH) policy = HWLOC_MEMBIND_DEFAULT;
+    if (hwloc_set_membind(topology, before.get(), policy, kThisThread) != 0) {
+      Log(Severity::kWarning, "tiering", "a thread goes on taking memory of NUMA node {}: {}",
+          os_index, std::strerror(errno));
+    }
+    return OkStatus();
+  }
+  work();
   return OkStatus();
 }
 

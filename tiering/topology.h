@@ -3,6 +3,7 @@
 
 #include <cstddef>
 #include <cstdint>
+#include <functional>
 #include <memory>
 #include <span>
 #include <string>
@@ -46,6 +47,12 @@ class Topology {
   // and memory, while there is some, to NUMA nodes. A no-op on a synthetic topology.
   Status BindThisProcess(const std::vector<uint32_t>& cpus,
                          const std::vector<uint32_t>& numa_nodes) const;
+
+  // Runs `work` on the calling thread; pages that it is the first to touch are of the memory of
+  // NUMA node `os_index` while that has some. Fails, and has not run it, where there is no such
+  // node or the kernel does not let (containers may forbid set_mempolicy); on a synthetic topology
+  // it just runs.
+  Status WithMemoryOf(uint32_t os_index, const std::function<void()>& work) const;
 
   // The node whose memory the first page of `memory` is in. kUnimplemented on a synthetic topology
   // and where the kernel does not tell.

@@ -6,10 +6,12 @@
 #include <set>
 
 #include "aio/base/units.h"
+#include "engine/comm/communicator.h"
 #include "engine/train/checkpoint_cost.h"
 #include "engine/train/device_updates.h"
 #include "engine/train/recompute.h"
 #include "tiering/block_store.h"
+#include "tiering/cuda_device.h"
 #include "tools/human.h"
 #include "tools/lane_text.h"
 #include "tools/table.h"
@@ -30,6 +32,20 @@ std::string Duration(double seconds) {
 }
 
 std::string Percent(double fraction) { return fmt::format("{:.0f} %", fraction * 100); }
+
+// What a GPU must have free beside the budget.
+uint64_t BesideBudgetBytes(const PlannedRun& run) {
+  return tiering::kCudaReserveBytes +
+         (run.config.train.world_size > 1 ? engine::kGpuStagingBytes : 0);
+}
+
+std::string DescribeGpuMemory(const PlannedRun& run) {
+  const bool has_ranks = run.config.train.world_size > 1;
+  return fmt::format("{} of its memory, and {} beside: for CUDA{}",
+                     FormatBytes(run.config.memory.device_bytes),
+                     FormatBytes(BesideBudgetBytes(run)),
+                     has_ranks ? " and collectives; NCCL takes its own, some hundred MiB" : "");
+}
 
 std::string DescribeModel(const PlannedRun& run) {
   const engine::LlamaConfig& llama = run.config.model.llama;
@@ -54,7 +70,7 @@ std::string DescribeModel(const PlannedRun& run) {
       fmt::format("homes   weights: {}, optimizer: {}\n", TierName(run.layout.options.weights_home),
                   TierName(run.layout.options.optimizer_home));
   if (train.device.kind == engine::DeviceChoice::Kind::kCuda)
-    text += fmt::format("device  {}\n", ToText(train.device));
+    text += fmt::format("device  {}: {}\n", ToText(train.device), DescribeGpuMemory(run));
   if (run.host_cache_bytes > 0) {
     text += fmt::format(
         "cache   {} of that state stays in host memory ({}), on nvme at checkpoints only\n",
@@ -315,6 +331,8 @@ std::string PlanToJson(const PlannedRun& run) {
   json["bound_resource"] = run.bound.resource;
   json["bound_s_by_resource"] = run.bound.seconds_by_resource;
   json["peak_device_bytes"] = run.plan.peak_device_bytes;
+  if (run.config.train.device.kind == engine::DeviceChoice::Kind::kCuda)
+    json["gpu_bytes_beside_budget"] = BesideBudgetBytes(run);
   json["peak_host_bytes"] = run.plan.peak_host_bytes + run.staging_bytes;
   json["peak_device_bytes_by_purpose"] =
       run.plan.peak_by_purpose[static_cast<size_t>(Tier::kDevice)];

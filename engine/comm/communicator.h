@@ -108,12 +108,15 @@ Traffic Sum(const TrafficByCollective& traffic);  // of all kinds
 
 struct NcclFunctions;  // engine/comm/nccl/nccl_functions.h
 
+inline constexpr uint64_t kGpuStagingBytes = uint64_t{64} << 20;
+
 // What a rank's GPU is used with.
 struct GpuOptions {
   int device = 0;  // CUDA's number in this process
   // Of its memory, beside the budget: what the other ranks add to a sum arrives there, piece by
-  // piece. NCCL takes memory of its own, too.
-  uint64_t staging_bytes = uint64_t{64} << 20;
+  // piece. NCCL takes memory of its own, too: UseGpu() goes before the budget is allocated, which
+  // then sees what is left.
+  uint64_t staging_bytes = kGpuStagingBytes;
   // Null: the library of this machine. For tests: another one.
   const NcclFunctions* nccl = nullptr;
 };
@@ -145,6 +148,9 @@ class Communicator {
   // Called by all ranks, from one thread, while no other is in a collective; blocks until all have.
   // kUnavailable when NCCL is missing or too old: says what to do. The only rank needs none.
   virtual Status UseGpu(const GpuOptions& options) = 0;
+  // What collectives have of this rank's GPU since UseGpu(): staging, and what the GPU had less free
+  // when NCCL had been tried out. It is taken then; what is allocated later must leave it.
+  virtual uint64_t gpu_bytes() const = 0;
 
   // Shows those who wait for this rank how it gets on: `progress` is another number whenever it
   // has. Also answers ranks of other nodes who ask. To be called several times per deadline, from a

@@ -64,6 +64,7 @@ class SelfCommunicator final : public Communicator {
   Status ShareMemory(std::span<std::byte>, int) override { return OkStatus(); }
   void UnshareMemory(std::span<std::byte>) override {}
   Status UseGpu(const GpuOptions&) override { return OkStatus(); }
+  uint64_t gpu_bytes() const override { return 0; }
   void ShowProgress(uint64_t) override {}  // nobody waits for it
   Waits waits() const override { return {}; }
   void Abort(const Status& why) override { failure_.Set(why); }

@@ -23,6 +23,7 @@
 #include "engine/train/step_loop.h"
 #include "engine/train/watchdog.h"
 #include "engine/train/watched_observer.h"
+#include "tiering/arena_near.h"
 #include "tiering/topology.h"
 
 namespace strata::engine {
@@ -44,8 +45,10 @@ class Session final : public TrainingSession {
         CheckSame(*communicator_, "the kind of device", is_on_gpu() ? "cuda" : "cpu"));
     STRATA_RETURN_IF_ERROR(Together(CheckStart(options.start)));
     STRATA_RETURN_IF_ERROR(Together(OpenDatasets()));
-    STRATA_RETURN_IF_ERROR(Together(PlanAndAllocate(options)));
+    STRATA_RETURN_IF_ERROR(Together(MakePlan()));
     STRATA_RETURN_IF_ERROR(CheckSame(*communicator_, "the step plan", PlanJson(run_.plan)));
+    STRATA_RETURN_IF_ERROR(UseGpu());
+    STRATA_RETURN_IF_ERROR(Together(Allocate(options)));
     STRATA_RETURN_IF_ERROR(ShareMemory());
     if (options.measure) STRATA_RETURN_IF_ERROR(MeasureAndPlanAgain());
     observer_.OnPlanned(run_);
@@ -73,7 +76,9 @@ class Session final : public TrainingSession {
   Status MeasureAndPlanAgain();
   Status ShareMemory();
   Status WriteDirectory() const;
-  Status PlanAndAllocate(const SessionOptions& options);
+  Status MakePlan();
+  Status UseGpu();
+  Status Allocate(const SessionOptions& options);
   Status OpenFirstState(SessionOptions::Start start);
   Result<RunState> CreateState(const RunStateParts& parts);
   Status OpenDirectory(SessionOptions::Start start);
@@ -174,17 +179,49 @@ Status Session::OpenDataset() {
   return OkStatus();
 }
 
-Status Session::PlanAndAllocate(const SessionOptions& options) {
-  // Memory of terabytes takes its time.
+Status Session::MakePlan() {
   const Watchdog::Scope scope(watchdog_.get(), MayTakeLong("planning"));
+  STRATA_ASSIGN_OR_RETURN(run_, PlanRun(config_, HardwareOf(config_)));
+  return OkStatus();
+}
+
+// Before the budget is taken of the GPU: what collectives need, which NCCL alone knows, is then no
+// longer free, and a budget that leaves too little is refused here and not in a step.
+Status Session::UseGpu() {
+  if (communicator_->world_size() == 1 || !is_on_gpu()) return OkStatus();
+  STRATA_RETURN_IF_ERROR(
+      communicator_->UseGpu({.device = static_cast<int>(*config_.train.device.gpu)}));
+  if (is_first()) {
+    Log(Severity::kInfo, "train",
+        "collectives have {} of the GPU beside [memory] device: {} of ours, the rest NCCL's",
+        FormatBytes(communicator_->gpu_bytes()), FormatBytes(kGpuStagingBytes));
+  }
+  return OkStatus();
+}
+
+Status Session::Allocate(const SessionOptions& options) {
+  // Memory of terabytes takes its time.
+  const Watchdog::Scope scope(watchdog_.get(), MayTakeLong("allocating memory"));
   const auto sharing =
       communicator_->local_size() > 1 ? aio::Sharing::kShared : aio::Sharing::kPrivate;
-  STRATA_ASSIGN_OR_RETURN(run_, PlanRun(config_, HardwareOf(config_)));
-  STRATA_ASSIGN_OR_RETURN(device_,
-                          CreateDevice(config_.train.device, config_.memory.device_bytes, sharing));
-  STRATA_ASSIGN_OR_RETURN(tiering::Arena host,
-                          tiering::Arena::Create("host", config_.memory.host_bytes));
-  host_.emplace(std::move(host));
+  Result<std::unique_ptr<tiering::Device>> device =
+      CreateDevice(config_.train.device, config_.memory.device_bytes, sharing);
+  if (!device.ok()) {
+    const uint64_t beside = communicator_->gpu_bytes();
+    return beside == 0 ? device.status()
+                       : device.status().With(fmt::format(
+                             "beside {} that collectives have of the GPU", FormatBytes(beside)));
+  }
+  device_ = *std::move(device);
+  STRATA_ASSIGN_OR_RETURN(const tiering::NumaMemory numa, tiering::NumaMemoryOfThisMachine());
+  STRATA_ASSIGN_OR_RETURN(
+      tiering::ArenaNear host,
+      tiering::CreateArenaNear("host", config_.memory.host_bytes, device_->numa_node(), numa));
+  if (!host.where.empty()) {
+    Log(host.is_elsewhere ? Severity::kWarning : Severity::kInfo, "train",
+        "rank {}: host memory is {}", communicator_->rank(), host.where);
+  }
+  host_.emplace(std::move(host.arena));
   STRATA_ASSIGN_OR_RETURN(host_registration_, device_->RegisterHostMemory(host_->bytes()));
   STRATA_ASSIGN_OR_RETURN(engine_,
                           options.create_engine(IoEngineOptionsOf(config_, host_->bytes())));
@@ -212,10 +249,6 @@ Status Session::MeasureAndPlanAgain() {
 // What ranks of this machine read of each other: what is exchanged is on the device.
 Status Session::ShareMemory() {
   if (communicator_->world_size() == 1) return OkStatus();
-  if (is_on_gpu()) {
-    const int gpu = static_cast<int>(*config_.train.device.gpu);
-    STRATA_RETURN_IF_ERROR(communicator_->UseGpu({.device = gpu}));
-  }
   STRATA_RETURN_IF_ERROR(communicator_->ShareMemory(device_->memory(), device_->memory_fd()));
   shares_memory_ = true;
   return OkStatus();

@@ -2,7 +2,10 @@
 
 #include <gmock/gmock.h>
 #include <sched.h>
+#include <sys/syscall.h>
+#include <unistd.h>
 
+#include <array>
 #include <thread>
 
 namespace strata::tiering {
@@ -61,6 +64,43 @@ TEST(TopologyTest, AProcessIsBoundToTheCpusGivenAndSoAreItsThreads) {
   EXPECT_EQ(CPU_COUNT(&of_thread), 1);
   EXPECT_TRUE(CPU_ISSET(cpu, &of_thread));
   EXPECT_FALSE(topology->BindThisProcess({cpu}, {99}).ok());
+}
+
+// As the kernel has it for this thread: 0 for its default.
+int MemoryPolicy(unsigned long* nodes) {
+  int policy = -1;
+  constexpr unsigned long kMostNodes = 64;  // more than one word: the kernel may want more
+  std::array<unsigned long, 16> mask = {};
+  if (syscall(SYS_get_mempolicy, &policy, mask.data(), kMostNodes * mask.size(), nullptr, 0) != 0)
+    return -1;
+  *nodes = mask[0];
+  return policy;
+}
+
+TEST(TopologyTest, AThreadTakesMemoryOfANodeAsLongAsItsWorkLasts) {
+  auto topology = Topology::Detect();
+  ASSERT_TRUE(topology.ok());
+  unsigned long nodes = 0;
+  if (topology->is_synthetic() || MemoryPolicy(&nodes) != 0)
+    GTEST_SKIP() << "this machine's memory is bound already, or its kernel does not tell";
+  const uint32_t node = topology->numa_nodes().back().os_index;
+  int inside = -1;
+  const Status preferred = topology->WithMemoryOf(node, [&] { inside = MemoryPolicy(&nodes); });
+  if (preferred.code() == Code::kPermissionDenied) GTEST_SKIP() << preferred.message();
+  ASSERT_TRUE(preferred.ok()) << preferred.ToString();
+  EXPECT_TRUE(inside == 1 || inside == 5) << inside;  // MPOL_PREFERRED, MPOL_PREFERRED_MANY
+  EXPECT_EQ(nodes, 1UL << node);
+  EXPECT_EQ(MemoryPolicy(&nodes), 0);
+}
+
+TEST(TopologyTest, MemoryOfANodeThatIsNotThereIsAnErrorAndNothingIsDone) {
+  auto topology = Topology::Synthetic("numa:2 core:2 pu:1");
+  ASSERT_TRUE(topology.ok());
+  int times = 0;
+  EXPECT_EQ(topology->WithMemoryOf(2, [&] { ++times; }).code(), Code::kInvalidArgument);
+  EXPECT_EQ(times, 0);
+  EXPECT_TRUE(topology->WithMemoryOf(1, [&] { ++times; }).ok());
+  EXPECT_EQ(times, 1);
 }
 
 TEST(TopologyTest, ADescriptionThatHwlocDoesNotKnowIsAnErrorThatShowsOneThatItDoes) {

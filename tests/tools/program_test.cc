@@ -139,8 +139,10 @@ TEST_F(ProgramTest, PlanDescribesARunOnAMachineThatIsNotThere) {
       RunStrata({"plan", "--model", "gpt2", "--gpu", "rtx4090", "--host-mem", "64GiB", "--nvme",
                  "2x3.84TB@6/3GB/s", "--seq", "256", "--inference", "--write-config", config});
   EXPECT_EQ(outcome.exit_code, 0) << outcome.err;
-  EXPECT_THAT(outcome.out, AllOf(HasSubstr("rtx4090"), HasSubstr("2 drives of 6.0 read, 3.0 write"),
-                                 HasSubstr("tokens/s"), HasSubstr("keys and values")));
+  EXPECT_THAT(outcome.out,
+              AllOf(HasSubstr("rtx4090"), HasSubstr("2 drives of 6.0 read, 3.0 write"),
+                    HasSubstr("tokens/s"), HasSubstr("keys and values"),
+                    HasSubstr("19 GiB of its memory, and 512 MiB beside: for CUDA\n")));
   // The file describes the same run.
   Outcome again = RunStrata({"plan", config, "--json"});
   EXPECT_EQ(again.exit_code, 0) << again.err;
@@ -162,6 +164,8 @@ TEST_F(ProgramTest, PlanComparesStagesAndOffloads) {
     }
   }
   EXPECT_GT(json["largest"]["parameters"], json["parameters"]);
+  // CUDA's, and what collectives receive into.
+  EXPECT_EQ(json["gpu_bytes_beside_budget"], (512 + 64) << 20);
   double step_s = json["predicted_step_s"].get<double>();
   for (const auto& [lane, use] : json["lanes"].items()) {
     double seconds = use["busy_s"].get<double>() + use["idle_s"].get<double>();

@@ -22,6 +22,8 @@ class GpuLink {
   using Stream = tiering::StreamContext;
   virtual ~GpuLink() = default;
   virtual std::string description() const = 0;  // "NCCL 2.28.9"
+  // Of the GPU's memory, since it was linked: Communicator::gpu_bytes().
+  virtual uint64_t gpu_bytes() const = 0;
 
   virtual Status AllGather(const Stream& stream, std::span<const std::byte> shard,
                            std::span<std::byte> whole) = 0;

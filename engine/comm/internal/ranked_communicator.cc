@@ -47,6 +47,9 @@ class RankedCommunicator final : public Communicator {
     world_->memory().RemoveRegion(memory);
   }
   Status UseGpu(const GpuOptions& options) override;
+  uint64_t gpu_bytes() const override {
+    return gpu_link_ == nullptr ? 0 : gpu_link_->gpu_bytes();
+  }
   void ShowProgress(uint64_t progress) override { world_->ShowProgress(progress); }
   Waits waits() const override;
   void Abort(const Status& why) override {

@@ -22,6 +22,7 @@ Status NcclStatus(const NcclFunctions& nccl, NcclResult result, std::string_view
 // What one rank brings along.
 struct Own {
   NcclFunctions nccl = {};
+  uint64_t free_bytes = 0;  // of the GPU, before
   GpuMemory staging;
   GpuFacts facts;
 };
@@ -37,6 +38,7 @@ Result<Own> Prepare(const RankMap& ranks, const GpuOptions& options) {
       NcclStatus(own.nccl, own.nccl.get_version(&own.facts.nccl_version), "ask for its version"));
   STRATA_RETURN_IF_ERROR(tiering::CudaStatus(cudaSetDevice(options.device),
                                              fmt::format("choose GPU {}", options.device)));
+  own.free_bytes = FreeGpuBytes();
   std::array<char, 32> bus_id = {};
   STRATA_RETURN_IF_ERROR(tiering::CudaStatus(
       cudaDeviceGetPCIBusId(bus_id.data(), static_cast<int>(bus_id.size()), options.device),
@@ -118,6 +120,9 @@ Status NcclLink::TryOut() {
   STRATA_RETURN_IF_ERROR(ReduceScatter(stream, whole, sum, DType::kF32));
   STRATA_RETURN_IF_ERROR(AllGather(stream, sum, gathered));
   STRATA_RETURN_IF_ERROR(Broadcast(stream, gathered, 0));
+  // A few bytes go another way than many, which NCCL connects when it is first gone.
+  STRATA_RETURN_IF_ERROR(AllGather(stream, std::span<const std::byte>(Slot(rank()), slot_bytes_),
+                                   parts_.staging.bytes().first(slot_bytes_ * world)));
   STRATA_RETURN_IF_ERROR(trial->Await(*parts_.world));
   STRATA_RETURN_IF_ERROR(tiering::CudaStatus(
       cudaMemcpy(numbers.data(), gathered.data(), gathered.size(), cudaMemcpyDeviceToHost),
@@ -155,6 +160,7 @@ Result<std::unique_ptr<GpuLink>> LinkGpus(World* world, Channel* control,
                                      [&] { return world->Check([] { return "start NCCL"; }); }));
     STRATA_ASSIGN_OR_RETURN(std::unique_ptr<NcclLink> made, NcclLink::Create(std::move(parts)));
     STRATA_RETURN_IF_ERROR(made->TryOut());
+    made->MeasureMemory(own->free_bytes);
     return made;
   };
   Result<std::unique_ptr<NcclLink>> linked = link();

@@ -28,13 +28,19 @@ Result<GpuMemory> GpuMemory::Allocate(uint64_t size_bytes) {
   void* memory = nullptr;
   STRATA_RETURN_IF_ERROR(
       tiering::CudaStatus(cudaMalloc(&memory, size_bytes),
-                          fmt::format("allocate {} of GPU memory for collectives, beside "
-                                      "[memory] device, which may have to be smaller",
+                          fmt::format("allocate {} of GPU memory for collectives: end what else "
+                                      "uses the GPU (nvidia-smi tells)",
                                       FormatBytes(size_bytes))));
   GpuMemory allocated;
   allocated.memory_.reset(static_cast<std::byte*>(memory));
   allocated.size_bytes_ = size_bytes;
   return allocated;
+}
+
+uint64_t FreeGpuBytes() {
+  size_t free_bytes = 0;
+  size_t total_bytes = 0;
+  return cudaMemGetInfo(&free_bytes, &total_bytes) == cudaSuccess ? free_bytes : 0;
 }
 
 NcclLink::NcclLink(Parts parts)
@@ -56,6 +62,13 @@ NcclLink::~NcclLink() {
 
 std::string NcclLink::description() const {
   return fmt::format("NCCL {}", NcclVersionText(parts_.nccl_version));
+}
+
+void NcclLink::MeasureMemory(uint64_t free_bytes_before) {
+  const uint64_t now = FreeGpuBytes();
+  // Others may use and leave the GPU at the same time; the staging is there in any case.
+  gpu_bytes_ = std::max<uint64_t>(parts_.staging.bytes().size(),
+                                  free_bytes_before - std::min(free_bytes_before, now));
 }
 
 Communicator::Waits NcclLink::waits() const {

@@ -26,6 +26,9 @@ class GpuMemory {
   uint64_t size_bytes_ = 0;
 };
 
+// Of the current GPU; 0 where CUDA does not tell.
+uint64_t FreeGpuBytes();
+
 class NcclLink final : public GpuLink {
  public:
   struct Parts {
@@ -39,6 +42,7 @@ class NcclLink final : public GpuLink {
   ~NcclLink() override;
 
   std::string description() const override;
+  uint64_t gpu_bytes() const override { return gpu_bytes_; }
   Status AllGather(const Stream& stream, std::span<const std::byte> shard,
                    std::span<std::byte> whole) override;
   Status ReduceScatter(const Stream& stream, std::span<const std::byte> whole,
@@ -47,9 +51,11 @@ class NcclLink final : public GpuLink {
   Status Broadcast(const Stream& stream, std::span<std::byte> bytes, uint32_t root) override;
   Communicator::Waits waits() const override;
 
-  // Each kind once, and whether the sums are right: what connects GPUs for the first time, and what
-  // is broken from the start, shows before training does.
+  // Each kind once, and whether the sums are right: what connects GPUs for the first time, what
+  // that takes of their memory, and what is broken from the start, shows before training does.
   Status TryOut();
+  // What is free of the GPU now, against before there was anything of this link.
+  void MeasureMemory(uint64_t free_bytes_before);
 
  private:
   explicit NcclLink(Parts parts);
@@ -80,6 +86,7 @@ class NcclLink final : public GpuLink {
 
   Parts parts_;
   const uint64_t slot_bytes_;  // of the staging, for each rank
+  uint64_t gpu_bytes_ = 0;
   Flights flights_;
   std::unique_ptr<NcclWatch> watch_;  // ends first
 };

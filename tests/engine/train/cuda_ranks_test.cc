@@ -7,9 +7,12 @@
 #include <thread>
 #include <vector>
 
+#include "aio/base/units.h"
+#include "engine/comm/communicator.h"
 #include "tests/engine/train/rank_jobs.h"
 #include "tests/fakes/cuda/emulator.h"
 #include "tests/fakes/nccl/fake_nccl.h"
+#include "tiering/cuda_device.h"
 
 namespace strata::engine {
 namespace {
@@ -66,6 +69,28 @@ TEST_F(CudaRanksTest, LossesAreThoseOfTheCpuDevice) {
   ASSERT_EQ(on_cuda.losses.size(), on_cpu.losses.size());
   for (size_t i = 0; i < on_cpu.losses.size(); ++i)
     EXPECT_NEAR(on_cuda.losses[i], on_cpu.losses[i], 4e-3) << "step " << i;
+}
+
+// A GPU with room for the budget and CUDA's reserve, but not for what collectives take beside them:
+// found out before the first step, and the budget that is named is one that does.
+TEST_F(CudaRanksTest, ABudgetThatLeavesNoRoomForCollectivesIsRefusedWithOneThatDoes) {
+  nccl::TakeMemory(100_MiB);
+  const uint64_t needed = 48_MiB + tiering::kCudaReserveBytes + kGpuStagingBytes + 100_MiB;
+  ScratchDirectory scratch;
+  Job job = On("cuda", 3, "host", "host");
+  cuda::SetMemory(needed - 4_MiB);
+  for (const Result<RunOutcome>& outcome :
+       TrainRanks(MachinesOf({2}), ConfigOf(scratch.path(), job))) {
+    EXPECT_EQ(outcome.status().code(), Code::kResourceExhausted);
+    EXPECT_THAT(outcome.status().message(),
+                AllOf(HasSubstr("beside 164 MiB that collectives have of the GPU"),
+                      HasSubstr("48 MiB of device memory cannot be had"),
+                      HasSubstr("set [memory] device = \"44MiB\" or less")));
+  }
+  job.more[0] = "memory.device=44MiB";
+  for (const Result<RunOutcome>& outcome :
+       TrainRanks(MachinesOf({2}), ConfigOf(scratch.path(), job)))
+    EXPECT_TRUE(outcome.ok()) << outcome.status().ToString();
 }
 
 TEST_F(CudaRanksTest, WhatNcclLosesEndsAllRanksWithTheCause) {

@@ -67,6 +67,7 @@ struct State {
   std::map<std::string, NcclResult> next;
   bool is_stalled = false;
   bool corrupts = false;
+  uint64_t bytes_per_rank = 0;
   Counters counters;
   std::map<std::pair<int, int>, uint64_t> bytes_sent;  // from, to
 };
@@ -132,6 +133,7 @@ void Run(const std::shared_ptr<Rank>& rank, const std::vector<Exchange>& exchang
 
 struct ncclComm {
   std::shared_ptr<strata::fakes::nccl::Rank> rank;
+  void* memory = nullptr;  // of the rank's GPU
 };
 
 namespace strata::fakes::nccl {
@@ -182,7 +184,10 @@ NcclResult InitRank(ncclComm** comm, int num_ranks, NcclUniqueId id, int rank, N
   }
   // "join" is none of its functions: the rank is there, but the others never hear of it.
   if (TakeFailure("join") == NcclResult::kSuccess) ++job->num_joined;
-  auto* made = new ncclComm{std::make_shared<Rank>()};
+  void* memory = nullptr;
+  if (all.bytes_per_rank > 0 && cudaMalloc(&memory, all.bytes_per_rank) != cudaSuccess)
+    return NcclResult::kUnhandledCudaError;
+  auto* made = new ncclComm{std::make_shared<Rank>(), memory};
   made->rank->job = job;
   made->rank->rank = rank;
   ++all.counters.communicators;
@@ -202,6 +207,7 @@ void Free(ncclComm* comm) {
   comm->rank->is_aborted = true;
   --all.counters.communicators;
   all.changed.notify_all();
+  static_cast<void>(cudaFree(comm->memory));
   delete comm;
 }
 
@@ -352,9 +358,15 @@ void Reset() {
   all.later.clear();
   all.is_stalled = false;
   all.corrupts = false;
+  all.bytes_per_rank = 0;
   all.jobs.clear();
   all.counters = {.communicators = all.counters.communicators};
   all.bytes_sent.clear();
+}
+
+void TakeMemory(uint64_t bytes_per_rank) {
+  std::lock_guard lock(state().mutex);
+  state().bytes_per_rank = bytes_per_rank;
 }
 
 void SetVersionOfThread(int version) { version_of_thread = version; }

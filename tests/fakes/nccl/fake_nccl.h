@@ -15,6 +15,8 @@ namespace strata::fakes::nccl {
 
 const engine::NcclFunctions& Functions();
 
+// What each communicator takes of its GPU's memory from when it has its rank; 0 at first.
+void TakeMemory(uint64_t bytes_per_rank);
 // Everything as at first: no failures. No communicator may be left.
 void Reset();
 
