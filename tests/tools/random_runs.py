@@ -11,7 +11,8 @@ moved, without another step, to another number of ranks and other places, which 
 
 Works in a temporary folder of $STRATA_BENCH_DIR (default: here). Exit code 1 at the first run that is
 refused, fails, hangs or ends with other bits; its commands and the folder with its configuration are said,
-and the folder stays. The same seed draws the same runs.
+and the folder stays. Exit code 77 where --device is a GPU and there is none, or 1 if STRATA_REQUIRE has gpu. The
+same seed draws the same runs.
 """
 
 import argparse
@@ -56,7 +57,7 @@ type = "{optimizer}"
 lr = {lr}
 state = "{state}"
 [memory]
-device = "64MiB"
+device = "{device_memory}"
 host = "64MiB"
 """
 FP16 = "[fp16]\ninitial_scale_power = 12\nloss_scale_window = 3\n"
@@ -78,7 +79,8 @@ def drawn_numbers(chance, most_ranks, device):
         "batch": micro * chance.choice([1, 2, 3]) * ranks, "precision": precision,
         "clipping": chance.choice([0.0, 0.3, 1.0, 1000.0]), "lr": chance.choice([0.001, 0.05]),
         "communication": chance.choice(["auto", "fp32"]) if ranks > 1 else "auto",
-        "optimizer": chance.choice(["AdamW", "Adam"]), "state": chance.choice(states)}
+        "optimizer": chance.choice(["AdamW", "Adam"]), "state": chance.choice(states),
+        "device_memory": "64MiB" if device == "cpu" else "128MiB"}  # products on GPUs have a workspace
 
 
 def drawn_places(chance, numbers):
@@ -173,6 +175,16 @@ class Scene:
         sys.exit(1)
 
 
+def why_no_gpu(scene):
+    """What the program says where there is no GPU, or nothing."""
+    scene.begin(drawn_numbers(random.Random(1), 1, "cuda"))
+    scene.clear()
+    done = scene.run("train", 1, {"train.steps": 1})
+    if done.returncode != 0 and '[train] device = "cuda"' in done.stderr:
+        return done.stderr.strip()
+    return None
+
+
 def go_through(scene, numbers, chance):
     """A run in random places; the hash that it ends with."""
     ranks = numbers["ranks"]
@@ -210,6 +222,11 @@ def main():
     chance = random.Random(arguments.seed)
     folder = pathlib.Path(tempfile.mkdtemp(prefix="random-runs-", dir=os.environ.get("STRATA_BENCH_DIR", ".")))
     scene = Scene(str(arguments.program.resolve()), folder.resolve(), chance)
+    missing = why_no_gpu(scene) if arguments.device != "cpu" else None
+    if missing is not None:
+        shutil.rmtree(folder)
+        print(f"skipped: {missing}")
+        sys.exit(1 if "gpu" in os.environ.get("STRATA_REQUIRE", "").split(",") else 77)
     counts = {"numbers": 0, "runs": 0, "moves": 0}
     end = time.monotonic() + arguments.seconds
     while counts["numbers"] == 0 or time.monotonic() < end:
