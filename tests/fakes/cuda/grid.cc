@@ -122,6 +122,7 @@ class Block {
       if (thread.state != State::kEnded) thread.fiber->Abandon();
       thread.fiber.reset();
     }
+    if (!wrong.empty()) OrderAfterWhoWaits();
     OrderAfter(&end_);
     IgnoreEnd();
     if (wrong.empty() && !GuardIsWhole()) wrong = "it wrote past the end of its shared memory";
@@ -209,9 +210,15 @@ class Block {
     const uint32_t self = current_;
     threads_[self].state = where;
     OrderBefore(barrier);
-    OrderBefore(&end_);  // it may be the last that this thread does
     scheduler_.GoOn(*threads_[self].fiber);
     OrderAfter(barrier);
+  }
+
+  // Costly, as all that orders threads: only for those that have nothing else that ends them.
+  void OrderAfterWhoWaits() {
+    for (char& turn : block_barrier_.turn) OrderAfter(&turn);
+    for (Barrier& barrier : warp_barriers_)
+      for (char& turn : barrier.turn) OrderAfter(&turn);
   }
 
   // False when nobody can go on: all have ended, or `wrong` says why not.
