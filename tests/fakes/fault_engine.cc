@@ -81,6 +81,17 @@ std::vector<FaultPlace> PlacesOf(std::span<const Range> ranges) {
 
 }  // namespace
 
+void HungRequests::Wait() {
+  std::unique_lock lock(mutex_);
+  let_go_.wait(lock, [&] { return !hangs_; });
+}
+
+void HungRequests::LetGo() {
+  std::lock_guard lock(mutex_);
+  hangs_ = false;
+  let_go_.notify_all();
+}
+
 FaultEngine::FaultEngine(std::unique_ptr<aio::IoEngine> real, const FaultOptions& options)
     : plan_(std::make_shared<FaultPlan>(options.seed)),
       delay_(options.delay),
@@ -138,7 +149,7 @@ int64_t FaultEngine::Spoil(const IoTransfer& transfer, const FaultPlan::Decision
       LetOthersGoFirst();
       return Move(transfer);
     case FaultKind::kHung:
-      Hang();
+      hung_->Wait();
       return Move(transfer);
     case FaultKind::kTorn:
       return WriteTorn(transfer, decision.random);
@@ -166,17 +177,6 @@ void FaultEngine::LetOthersGoFirst() {
   std::unique_lock lock(mutex_);
   uint64_t until = num_moved_ + 3;
   moved_one_.wait_for(lock, delay_, [&] { return num_moved_ >= until; });
-}
-
-void FaultEngine::Hang() {
-  std::unique_lock lock(mutex_);
-  let_go_.wait(lock, [&] { return !hangs_; });
-}
-
-void FaultEngine::LetGo() {
-  std::lock_guard lock(mutex_);
-  hangs_ = false;
-  let_go_.notify_all();
 }
 
 void FaultEngine::CountMoved() {

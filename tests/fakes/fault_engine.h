@@ -28,6 +28,18 @@ struct FaultOptions {
   std::vector<FaultChance> chances = {};
 };
 
+// What hung requests wait at. Thread-safe; outlives the engine for who lets go while that ends.
+class HungRequests {
+ public:
+  void Wait();
+  void LetGo();
+
+ private:
+  std::mutex mutex_;
+  std::condition_variable let_go_;
+  bool hangs_ = true;
+};
+
 // Thread-safe.
 class FaultEngine final : public aio::IoEngine {
  public:
@@ -41,7 +53,8 @@ class FaultEngine final : public aio::IoEngine {
   std::shared_ptr<const FaultPlan> shared_plan() const { return plan_; }
 
   // From now on nothing hangs any more. The engine can only be destroyed when nothing does.
-  void LetGo();
+  void LetGo() { hung_->LetGo(); }
+  std::shared_ptr<HungRequests> hung() const { return hung_; }
 
   uint64_t num_writes() const { return plan_->num_requests(aio::IoDirection::kWrite); }
 
@@ -62,7 +75,6 @@ class FaultEngine final : public aio::IoEngine {
   int64_t Spoil(const aio::IoTransfer& transfer, const FaultPlan::Decision& decision);
   int64_t Move(const aio::IoTransfer& transfer);
   void LetOthersGoFirst();
-  void Hang();
   void CountMoved();
 
   const std::shared_ptr<FaultPlan> plan_;
@@ -70,8 +82,7 @@ class FaultEngine final : public aio::IoEngine {
   std::mutex mutex_;
   std::condition_variable moved_one_;
   uint64_t num_moved_ = 0;
-  std::condition_variable let_go_;
-  bool hangs_ = true;
+  const std::shared_ptr<HungRequests> hung_ = std::make_shared<HungRequests>();
   std::unique_ptr<aio::IoEngine> real_;
   std::unique_ptr<aio::IoEngine> front_;  // last: what it has in flight uses the rest
 };
