@@ -205,6 +205,7 @@ NcclResult Finalize(ncclComm* comm) {
 void Free(ncclComm* comm) {
   State& all = state();
   comm->rank->is_aborted = true;
+  comm->rank->to_enqueue.clear();  // what waits there holds the rank
   --all.counters.communicators;
   all.changed.notify_all();
   static_cast<void>(cudaFree(comm->memory));

@@ -24,7 +24,8 @@ using testing::AllOf;
 using testing::ContainsRegex;
 using testing::HasSubstr;
 
-constexpr int kSteps = 60;
+// So many that a job still runs when what it has said is known here, and something is done to it.
+constexpr int kSteps = 120;
 
 class LaunchedTrainingTest : public LaunchFixture {
  protected:
@@ -212,14 +213,18 @@ TEST_F(LaunchedTrainingTest, ADriveThatIsFullEndsTheJobAndIsNamed) {
   const std::string second = WithDrive(drive->at());
   Running job(Job("full", {}, second), directory_);
   ASSERT_TRUE(job.SaysOnOut(Step(9))) << job.err();
-  Signal(job, SIGSTOP);
-  // What somebody else puts there leaves no room for the next commit.
-  ASSERT_NE(std::system(
-                fmt::format("cat /dev/zero 2>&1 >{} | grep -v space", drive->File("somebody-elses"))
-                    .c_str()),
-            0);
-  Signal(job, SIGCONT);
+  // What somebody else puts there, whenever there is room, leaves none for the next commit: not
+  // once, as a manifest that has just been replaced makes room for one more.
+  std::jthread somebody([&](const std::stop_token& stop) {
+    while (!stop.stop_requested()) {
+      std::ofstream file(drive->File("somebody-elses"), std::ios::app);
+      while (file.write(std::string(4096, '0').data(), 4096).flush()) {
+      }
+    }
+  });
   const Finished finished = job.Wait();
+  somebody.request_stop();
+  somebody.join();
   EXPECT_EQ(finished.exit_code, 1);
   EXPECT_THAT(finished.err,
               AllOf(HasSubstr("rank-1.manifest"), HasSubstr("No space left on device")));
